@@ -1,0 +1,1 @@
+"""Omni-Bench: questions in, graded records and figures with intervals out."""

@@ -1,0 +1,1 @@
+"""Readers, shards and the miniature world."""

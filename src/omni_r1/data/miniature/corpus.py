@@ -1,0 +1,246 @@
+"""What the miniature learns from: captioned pictures for the base model, gold traces for PeSFT, the bench's parquet.
+
+    python -m omni_r1.data.miniature.corpus base   CHECKPOINT OUT.jsonl --count 40000
+    python -m omni_r1.data.miniature.corpus traces CHECKPOINT OUT.jsonl --count 12000 [--without-drawings]
+    python -m omni_r1.data.miniature.corpus bench  OUT.parquet --count 400
+
+The base corpus teaches drawing and nothing else: a picture, a caption of a change to it, the changed picture; or a
+caption and its picture. It has no questions, no answers and no reasoning.
+"""
+
+import argparse
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image as Picture
+
+from omni_r1.data.miniature.tiles import NAMES, SIDE, draw
+from omni_r1.data.miniature.world import (
+    DIRECTIONS,
+    MOVES,
+    TASKS,
+    Grid,
+    Sample,
+    Step,
+    bar_heights,
+    boxed,
+    chart_picture,
+    close_look,
+    inside,
+    marked,
+    moved,
+    pick,
+    sample,
+    shifted,
+)
+from omni_r1.model import Omni, load
+from omni_r1.run_record import progress
+from omni_r1.trajectory import Image, Segment, Text, Trajectory, interleave, plain
+
+TASK_NAMES = tuple(TASKS)
+NEXT = "\n"
+CHUNK = 256  # documents encoded together
+
+
+def things(grid: Grid) -> list[tuple[int, int]]:
+    """Cells of a scene that hold a thing."""
+    return [(int(r), int(c)) for r, c in np.ndindex(SIDE, SIDE) if " " in NAMES[grid[r, c]]]
+
+
+def scene_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
+    cells = things(grid)
+    cell = cells[int(rng.integers(len(cells)))]
+    neighbours = [
+        (name, shifted(cell, by)) for name, by in DIRECTIONS.items() if shifted(cell, by) in cells
+    ]
+    kind = NAMES[grid[cell]].split(" ")[1]
+    if rng.random() < 0.25 or not neighbours:
+        return [Step(f"A box on the {kind}.", boxed(grid, cell)), Step("A close look at the box.", close_look(grid, cell))]
+    # A box beside the named thing, then a close look beside the box or at it.
+    name, middle = pick(rng, neighbours)
+    steps = [Step(f"A box on the thing {name} the {kind}.", boxed(grid, middle))]
+    beyond = [(n, shifted(middle, by)) for n, by in DIRECTIONS.items() if shifted(middle, by) in cells]
+    name, target = pick(rng, beyond)
+    return [*steps, Step(f"A close look {name} the box.", close_look(grid, target))]
+
+
+def chart_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
+    heights = bar_heights(grid)
+    colours = {column: NAMES[grid[SIDE - 2, column]].split(" ")[0] for column in heights}
+    if rng.random() < 0.25:
+        columns = [column for column in heights if rng.random() < 0.4] or [next(iter(heights))]
+        named = " and the ".join(f"{colours[column]} bar" for column in columns)
+        return [Step(f"A mark under the {named}.", marked(grid, columns))]
+    reference, comparison = pick(rng, list(heights)), pick(rng, ("taller", "shorter"))
+    level = heights[reference]
+    hits = [c for c, h in heights.items() if (h > level if comparison == "taller" else h < level)]
+    return [Step(f"A mark under every bar {comparison} than the {colours[reference]} bar.", marked(grid, hits))]
+
+
+def board_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
+    steps = []
+    for _ in range(3):
+        move = pick(rng, list(MOVES))
+        grid = moved(grid, move)
+        steps.append(Step(f"The robot moves {move}.", grid))
+    return steps
+
+
+def changes(rng: np.random.Generator, task: str) -> tuple[Grid, list[Step]]:
+    """A picture of training's side of the world and captioned changes to it, one after another."""
+    if task == "chart":
+        grid = chart_picture(rng)[0]
+        return grid, chart_changes(rng, grid)
+    drawn = sample(task, rng)
+    if task == "scene":
+        return drawn.picture, scene_changes(rng, drawn.picture)
+    if task == "board":
+        return drawn.picture, board_changes(rng, drawn.picture)
+    return drawn.picture, list(drawn.steps)
+
+
+def describe(task: str, grid: Grid) -> str:
+    """A caption from which the picture's things can be drawn."""
+    if task == "scene":
+        return "A meadow with " + ", ".join(f"a {NAMES[grid[cell]]}" for cell in things(grid)) + "."
+    if task == "chart":
+        bars = [f"{NAMES[grid[SIDE - 2, column]].split(' ')[0]} {height}" for column, height in bar_heights(grid).items()]
+        return "A chart with bars " + ", ".join(bars) + "."
+    return {"diagram": "A ray among mirrors.", "board": "A robot among walls."}[task]
+
+
+def pictures(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Grids (count, 8, 8) of the world, questions' pictures and steps alike."""
+    grids: list[Grid] = []
+    while len(grids) < count:
+        first, steps = changes(rng, pick(rng, list(TASKS)))
+        grids += [first, *(step.grid for step in steps)]
+    return np.stack(grids[:count])
+
+
+def captioned(rng: np.random.Generator, task: str) -> tuple[list, list]:
+    """One document of the base corpus, prompt and response, as texts and grids.
+
+    Mostly a picture and captioned changes to it; one in seven is a caption and the picture it describes.
+    """
+    grid, steps = changes(rng, task)
+    if rng.random() < 1 / 7:
+        return [], [describe(task, grid), grid]
+    response: list = []
+    for number, step in enumerate(steps, 1):
+        response += [f"{NEXT * (number > 1)}Figure {number}: {step.thought} ", step.grid]
+    return [grid, NEXT], response
+
+
+def reasoning(drawn: Sample, without_drawings: bool) -> list:
+    """The gold rationale of a sample, as texts and grids."""
+    out: list = []
+    for number, step in enumerate(drawn.steps, 1):
+        out.append(f"{NEXT * (number > 1)}THOUGHT {number}: {step.thought} ")
+        if not without_drawings:
+            out.append(step.grid)
+    return out
+
+
+class Encoder:
+    """Texts and grids to segments; grids become pictures and go through the VQ's own encoder, in batches."""
+
+    def __init__(self, omni: Omni) -> None:
+        self.omni = omni
+
+    def segments(self, documents: Sequence[list]) -> list[list[Segment]]:
+        grids = [part for document in documents for part in document if isinstance(part, np.ndarray)]
+        pictures = [Picture.fromarray(draw(grid)) for grid in grids]
+        codes = iter(self.omni.vocabulary.tokens_to_codes(self.omni.encode(pictures)).tolist())
+        return [
+            [Text(part) if isinstance(part, str) else Image(tuple(next(codes))) for part in document]
+            for document in documents
+        ]
+
+
+def base_rows(omni: Omni, count: int, seed: int) -> Iterator[Trajectory]:
+    rng, encoder = np.random.default_rng(seed), Encoder(omni)
+    for start in range(0, count, CHUNK):
+        pairs = [captioned(rng, TASK_NAMES[(start + k) % len(TASK_NAMES)]) for k in range(min(CHUNK, count - start))]
+        prompts = encoder.segments([prompt for prompt, _ in pairs])
+        responses = encoder.segments([response for _, response in pairs])
+        for prompt, response in zip(prompts, responses, strict=True):
+            yield Trajectory(tuple(prompt), tuple(response), ended=True)
+
+
+def trace_rows(omni: Omni, count: int, seed: int, without_drawings: bool) -> Iterator[Trajectory]:
+    rng, encoder = np.random.default_rng(seed), Encoder(omni)
+    for start in range(0, count, CHUNK):
+        drawn = [sample(TASK_NAMES[(start + k) % len(TASK_NAMES)], rng) for k in range(min(CHUNK, count - start))]
+        questions = encoder.segments([[one.picture] for one in drawn])
+        rationales = encoder.segments([reasoning(one, without_drawings) for one in drawn])
+        for one, images, rationale in zip(drawn, questions, rationales, strict=True):
+            yield plain(interleave(one.question, images), rationale, one.answer)
+
+
+def write_bench(path: Path, count: int, seed: int) -> None:
+    """The held-out bench in Omni-Bench's schema (`question`, `image`, `answer`), with `id`, `task` and gold `steps`."""
+    rng, seen, rows = np.random.default_rng(seed), set(), []
+    while len(rows) < count:
+        one = sample(TASK_NAMES[len(rows) % len(TASK_NAMES)], rng, held_out=True)
+        if one.digest in seen:
+            continue
+        seen.add(one.digest)
+        rows.append(
+            {
+                "id": f"{one.task}-{len(rows) // len(TASK_NAMES):03d}",
+                "task": one.task,
+                "question": one.question,
+                "image": png(one.picture),
+                "answer": one.answer,
+                "steps": [png(step.grid) for step in one.steps],
+            }
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def png(grid: Grid) -> str:
+    """A grid's picture as base64 PNG."""
+    out = io.BytesIO()
+    Picture.fromarray(draw(grid)).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind, help_text in (("base", "captioned pictures"), ("traces", "gold reasoning"), ("bench", "held-out questions")):
+        one = kinds.add_parser(kind, help=help_text)
+        if kind != "bench":
+            one.add_argument("checkpoint", type=Path, help="checkpoint whose VQ encodes the pictures")
+        one.add_argument("out", type=Path)
+        one.add_argument("--count", type=int, required=True)
+        one.add_argument("--seed", type=int, default=0)
+        if kind == "traces":
+            one.add_argument("--without-drawings", action="store_true", help="leave the drawn steps out: the control")
+    args = parser.parse_args()
+    if args.kind == "bench":
+        write_bench(args.out, args.count, args.seed)
+        return
+    omni = load(args.checkpoint)
+    rows = (
+        base_rows(omni, args.count, args.seed)
+        if args.kind == "base"
+        else trace_rows(omni, args.count, args.seed, args.without_drawings)
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with args.out.open("w") as out, progress(args.count, "row", args.kind) as bar:
+        for row in rows:
+            out.write(json.dumps(row.to_json()) + "\n")
+            bar.update()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Everything that touches the disk: images within bounds, paths that stay inside, rows with errors, durable writes."""
+
+import io
+import json
+import os
+import stat
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from omni_r1.errors import InputError
+
+MAX_PIXELS = 64_000_000
+MAX_LINE = 256 * 1024 * 1024  # bytes of one JSONL line
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+CRC = "crc"
+
+
+def open_image(source: str | Path | bytes, *, root: Path | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open and fully decode an image from a path (confined to `root` where given) or from its bytes.
+
+    Raises InputError for a file that is missing, no image, cut off, or larger than `max_pixels` by its header, which is
+    read before anything is decoded.
+    """
+    name = None if isinstance(source, bytes) else source
+    try:
+        data = source if isinstance(source, bytes) else _read_bytes(confined(root, source) if root else Path(source))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", file=name) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > max_pixels:
+            size = f"{image.width} x {image.height}"
+            raise InputError(f"an image of {size} pixels, more than {max_pixels:,} in all", file=name)
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise InputError(f"an image of too many pixels: {error}", file=name) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise for damaged data
+        reason = "is no image" if isinstance(error, Image.UnidentifiedImageError) else f"is a damaged image: {error}"
+        raise InputError(reason, file=name) from error
+    return image
+
+
+def _read_bytes(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError("is no regular file", file=path)
+    return path.read_bytes()
+
+
+def confined(root: Path, path: str | Path) -> Path:
+    """`path` resolved under `root`. Raises InputError where it leaves `root`, links followed, or is no plain path."""
+    text = os.fspath(path)
+    if not text or "\0" in text or "://" in text or "\\" in text or text.startswith(("file:", "~")):
+        raise InputError(f"{text!r} is not a plain relative path", field="path")
+    base = root.resolve()
+    resolved = (base / text).resolve()
+    if not resolved.is_relative_to(base):
+        raise InputError(f"{text!r} leaves the data root {root}", field="path")
+    if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
+        raise InputError(f"{text!r} is no regular file", field="path")
+    return resolved
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {twice!r} occurs twice")
+    return out
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """One JSONL line as a dict. Raises ValueError in words."""
+    try:
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a row is an object, not {type(row).__name__}")
+    return row
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
+    """Rows of a JSONL file with their line numbers from 1; a malformed line comes as its InputError, reading goes on.
+
+    Blank lines are no rows. Raises InputError where the file itself cannot be read.
+    """
+    try:
+        lines = open(path, "rb")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from error
+    with lines:
+        number = 0
+        while line := lines.readline(MAX_LINE):
+            number += 1
+            if len(line) == MAX_LINE:
+                while rest := lines.readline(MAX_LINE):
+                    if rest.endswith(b"\n"):
+                        break
+                yield number, InputError(f"a line of more than {MAX_LINE:,} bytes", file=path, row=number)
+            elif line.strip():
+                try:
+                    yield number, parse_line(line)
+                except ValueError as error:
+                    yield number, InputError(f"malformed JSON: {error}", file=path, row=number)
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: temporary file beside it, fsync, rename, fsync of the folder."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content.encode() if isinstance(content, str) else content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sum(row: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(row, sort_keys=True).encode()):08x}"
+
+
+class AppendLog:
+    """An append-only JSONL file: each row is on disk before `append` returns, with a checksum in its key `crc`.
+
+    Opening reads the rows that are there (`rows`, without `crc`). A last line that was cut off is dropped from the
+    file; a damaged line before it raises InputError.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, Any]] = []
+        good = self._read() if self.path.exists() else 0
+        self._file = open(self.path, "ab")
+        self._file.truncate(good)
+
+    def _read(self) -> int:
+        """Fill `rows`; the number of bytes that hold whole rows."""
+        data, good = self.path.read_bytes(), 0
+        for number, line in enumerate(data.splitlines(keepends=True), 1):
+            whole = line.endswith(b"\n")
+            try:
+                row = parse_line(line)
+                if row.pop(CRC, None) != _sum(row):
+                    raise ValueError("checksum does not match")
+            except ValueError as error:
+                if good + len(line) == len(data) and not whole:
+                    break
+                raise InputError(f"damaged row: {error}", file=self.path, row=number) from error
+            if not whole:
+                break
+            self.rows.append(row)
+            good += len(line)
+        return good
+
+    def append(self, row: dict[str, Any]) -> None:
+        line = json.dumps({**row, CRC: _sum(row)}, sort_keys=True)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.rows.append(row)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "AppendLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,160 @@
+"""What every backend takes and gives: prompts, sampling options, completions.
+
+A backend is bound to one checkpoint. It samples under the `Grammar`, row by row independent of the batch, and
+reports log-probs of what it sampled under the distribution it sampled from.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from omni_r1.errors import InputError, OmniError
+from omni_r1.grammar import ALIASES, MODES, Grammar, State
+from omni_r1.trajectory import Text, Trajectory
+from omni_r1.vocabulary import ParseError, Vocabulary
+
+Prompt = str | Trajectory | Sequence[int]
+Progress = Callable[[int, int], None]  # (rows done, tokens done), both counted over one `generate` call
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to sample. Greedy unless `do_sample`; `top_k` 0 and `top_p` 1 mean no cut; `max_images` None no limit.
+
+    Raises InputError naming the field.
+    """
+
+    mode: str = "interleaved"
+    max_new_tokens: int = 4096
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_images: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "mode": (self.mode in (*MODES, *ALIASES), f"one of {', '.join(MODES)}"),
+            "max_new_tokens": (_whole(self.max_new_tokens, 1), "a whole number from 1"),
+            "do_sample": (isinstance(self.do_sample, bool), "true or false"),
+            "temperature": (_real(self.temperature) and self.temperature > 0, "a number above 0"),
+            "top_p": (_real(self.top_p) and 0 < self.top_p <= 1, "above 0 and at most 1"),
+            "top_k": (_whole(self.top_k, 0), "a whole number from 0"),
+            "max_images": (self.max_images is None or _whole(self.max_images, 0), "a whole number from 0"),
+            "seed": (_whole(self.seed, 0), "a whole number from 0"),
+        }
+        for name, (good, wanted) in checks.items():
+            if not good:
+                raise InputError(f"must be {wanted}, not {getattr(self, name)!r}", field=name)
+
+
+@dataclass
+class Completion:
+    """One row's outcome.
+
+    ids: prompt and response, EOS included if sampled; `prompt_length` of them were given.
+    trajectory: what the ids say, None where they say nothing well-formed (mode unrestricted). An image that the
+    prompt left open counts as the response's.
+    logprobs: of each response token, under the processed distribution (temperature, grammar, top-k, top-p).
+    stop: "end" (EOS) or "length"; None if there is an `error`, which then says why this row failed.
+    """
+
+    ids: list[int]
+    prompt_length: int
+    trajectory: Trajectory | None = None
+    logprobs: list[float] = field(default_factory=list)
+    stop: Literal["end", "length"] | None = None
+    error: str | None = None
+
+
+class Backend(Protocol):
+    """Anything that completes prompts for one checkpoint."""
+
+    vocabulary: Vocabulary
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        options: SamplingOptions,
+        *,
+        seeds: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """One completion per prompt, in order. A bad prompt is a completion with `error`; the others go on.
+
+        `seeds`: one per row; by default row i has `options.seed + i`.
+        """
+        ...
+
+
+@dataclass
+class Row:
+    """A prompt that was admitted, and what it has become so far."""
+
+    ids: list[int]
+    prompt_length: int
+    state: State
+    seed: int
+    logprobs: list[float] = field(default_factory=list)
+    stop: Literal["end", "length"] | None = None
+    error: str | None = None
+
+    def completion(self, vocabulary: Vocabulary) -> Completion:
+        trajectory = self._trajectory(vocabulary) if self.error is None else None
+        return Completion(self.ids, self.prompt_length, trajectory, self.logprobs, self.stop, self.error)
+
+    def _trajectory(self, vocabulary: Vocabulary) -> Trajectory | None:
+        """An image that the prompt left open begins at the prompt's last BOI and is the response's."""
+        given = self.ids[: self.prompt_length]
+        splits = [self.prompt_length]
+        if vocabulary.boi in given:
+            splits.append(self.prompt_length - 1 - given[::-1].index(vocabulary.boi))
+        for split in splits:
+            try:
+                return vocabulary.parse(self.ids, split)
+            except ParseError:  # mode unrestricted, or a prompt that was no trajectory: the ids still tell
+                continue
+        return None
+
+
+def admit(prompt: Prompt, vocabulary: Vocabulary, grammar: Grammar, budget: int, seed: int) -> Row | Completion:
+    """The prompt's ids with the grammar's state behind them, or a completion that says what is wrong with it."""
+    ids: list[int] = []
+    try:
+        ids = prompt_ids(prompt, vocabulary)
+        return Row(ids, len(ids), grammar.start(ids, budget), seed)
+    except OmniError as error:
+        return Completion(ids, len(ids), error=str(error))
+
+
+def prompt_ids(prompt: Prompt, vocabulary: Vocabulary) -> list[int]:
+    """Token ids of a prompt: text and trajectories rendered with BOS, ids checked against the vocabulary."""
+    if isinstance(prompt, str):
+        prompt = Trajectory(prompt=(Text(prompt),))
+    if isinstance(prompt, Trajectory):
+        return vocabulary.render(prompt).ids
+    for position, token in enumerate(prompt):
+        if not _whole(token, 0) or token >= vocabulary.size:
+            raise InputError(f"{token!r} at position {position} is no token id of this checkpoint", field="prompt")
+    if not prompt:
+        raise InputError("is empty", field="prompt")
+    return list(prompt)
+
+
+def row_seeds(seeds: Sequence[int] | None, options: SamplingOptions, rows: int) -> Sequence[int]:
+    """`seeds`, checked, or the default ones."""
+    if seeds is None:
+        return range(options.seed, options.seed + rows)
+    if len(seeds) != rows:
+        raise InputError(f"{len(seeds)} seeds for {rows} prompts", field="seeds")
+    return seeds
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

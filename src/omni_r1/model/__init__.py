@@ -1,0 +1,96 @@
+"""`load` a checkpoint, or `create` a fresh one: both give an `Omni`, a model with its vocabulary and eyes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from omni_r1.errors import InputError
+from omni_r1.model import checkpoint, vq
+from omni_r1.model.chameleon import Chameleon
+from omni_r1.model.checkpoint import CheckpointError
+from omni_r1.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from omni_r1.generate import Completion, Prompt
+
+__all__ = ["Chameleon", "CheckpointError", "Omni", "create", "load"]
+
+
+@dataclass
+class Omni:
+    """A checkpoint in memory.
+
+    `config` is config.json as it was read and `companions` are the tokenizer and processor files, so that `save`
+    gives back the layout that was loaded even when the folder is gone.
+    """
+
+    model: Chameleon
+    vocabulary: Vocabulary
+    config: dict[str, Any] = field(repr=False)
+    companions: dict[str, bytes] = field(repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def encode(self, images: Sequence[Image.Image]) -> Tensor:
+        """PIL images to token ids (n, S) on the CPU, always through the fp32 VQ module.
+
+        Raises InputError naming the row of an image that cannot be used.
+        """
+        return self.vocabulary.codes_to_tokens(vq.encode_images(self.model.model.vqmodel, images))
+
+    def decode(self, ids: Tensor) -> list[Image.Image]:
+        """Token ids (n, S) to PIL images of R x R pixels."""
+        return vq.decode_codes(self.model.model.vqmodel, self.vocabulary.tokens_to_codes(ids))
+
+    def generate(self, prompts: "Sequence[Prompt]", **options: Any) -> "list[Completion]":
+        """Complete every prompt (text, Trajectory or token ids); `options` are those of `SamplingOptions`."""
+        from omni_r1.generate import SamplingOptions, TransformersBackend
+
+        return TransformersBackend(self).generate(prompts, SamplingOptions(**options))
+
+    def save(self, path: str | Path, dtype: str | None = None) -> None:
+        """Write the published layout to folder `path`; `dtype` stores the language model in another precision."""
+        checkpoint.write(Path(path), self.model, self.config, self.companions, dtype)
+
+
+def load(
+    path: str | Path, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
+) -> Omni:
+    """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists.
+
+    `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32.
+    Raises CheckpointError naming file and tensor, VocabularyError, or InputError for a wrong option.
+    """
+    target = _device(device)
+    folder = checkpoint.locate(path, revision)
+    raw = checkpoint.read_config(folder)
+    vocabulary = Vocabulary.from_checkpoint(folder)
+    frame = checkpoint.skeleton(raw, folder / "config.json")
+    model = checkpoint.read_weights(folder, frame, dtype).to(target).eval()
+    return Omni(model, vocabulary, raw, checkpoint.read_companions(folder))
+
+
+def create(path: str | Path, *, seed: int = 0) -> Omni:
+    """A model with random weights, from a folder that holds only config.json and the tokenizer files."""
+    folder = checkpoint.locate(path)
+    raw = checkpoint.read_config(folder)
+    vocabulary = Vocabulary.from_checkpoint(folder)
+    config = checkpoint.skeleton(raw, folder / "config.json").config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Chameleon(config).eval()
+    return Omni(model, vocabulary, raw, checkpoint.read_companions(folder))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch: unknown name, no such device, built without CUDA
+        raise InputError(f"'{name}' cannot be used: {str(error).splitlines()[0]}", field="device") from error

@@ -1,0 +1,193 @@
+"""The published checkpoint layout on disk: config.json, tokenizer and processor files, safetensors weights.
+
+Reading checks every tensor's name and shape from the file headers before any weight is loaded; writing gives the
+same layout back, so that what this project trains loads here and in the original code. Pickles are never opened.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import ChameleonConfig
+
+from omni_r1.errors import InputError, OmniError
+from omni_r1.files import write_atomic
+from omni_r1.model.chameleon import Chameleon
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+COMPANIONS = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DECODER, VQ = "model.vqmodel.decoder.", "model.vqmodel."
+
+
+class CheckpointError(OmniError):
+    """A checkpoint that cannot be used; the message starts with the file and names the tensor or field."""
+
+
+def locate(path: str | Path, revision: str | None = None) -> Path:
+    """The checkpoint's folder: `path` itself where it exists, else the hub repository of that name, downloaded."""
+    folder = Path(path)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"{path}: a checkpoint is a folder, this is a file")
+    try:
+        patterns = [*COMPANIONS, "config.json", "*.safetensors", INDEX]
+        return Path(snapshot_download(str(path), revision=revision, allow_patterns=patterns))
+    except HFValidationError:
+        raise CheckpointError(f"{path}: no such folder") from None
+    except (HfHubHTTPError, OSError) as error:  # OSError: offline, or the name is neither cached nor reachable
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{path}: no such folder, and not to be had from the hub: {reason}") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json as it is written there."""
+    file = folder / "config.json"
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: missing") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not valid JSON: {error}") from error
+    if not isinstance(raw, dict) or raw.get("model_type") != "chameleon":
+        raise CheckpointError(f"{file}: model_type is not chameleon")
+    return raw
+
+
+def skeleton(raw: dict[str, Any], file: Path) -> Chameleon:
+    """The model a config describes, without weights (on the meta device); its `.config` is upstream's object."""
+    vq = raw.get("vq_config")
+    if isinstance(vq, dict) and vq.get("attn_type", "vanilla") is None:
+        raw = raw | {"vq_config": vq | {"attn_type": "none"}}  # upstream documents null and then refuses it
+    try:
+        with torch.device("meta"):
+            return Chameleon(ChameleonConfig.from_dict(raw))
+    except Exception as error:  # whatever goes wrong while building from a config is the config's fault
+        raise CheckpointError(f"{file}: no model can be built from it: {' '.join(str(error).split())}") from error
+
+
+def read_companions(folder: Path) -> dict[str, bytes]:
+    """Tokenizer, processor and generation files, byte for byte: saving writes them back unchanged."""
+    return {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+
+
+def read_weights(folder: Path, frame: Chameleon, dtype: str) -> Chameleon:
+    """`frame` with the folder's weights, on the CPU: the language model in `dtype`, the VQ module in fp32."""
+    torch_dtype = _torch_dtype(dtype)
+    _check_tensors(folder, {name: list(tensor.shape) for name, tensor in frame.state_dict().items()})
+    return Chameleon.from_pretrained(
+        folder, config=frame.config, dtype=torch_dtype, use_safetensors=True, local_files_only=True
+    )
+
+
+def write(
+    folder: Path, model: Chameleon, raw: dict[str, Any], companions: dict[str, bytes], dtype: str | None = None
+) -> None:
+    """Write the published layout. `dtype` stores the language model in another precision; the VQ keeps fp32.
+
+    Weights are written beside their place and moved there when whole; config.json goes last.
+    """
+    stored = _torch_dtype(dtype) if dtype else model.dtype
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().to(torch.float32 if name.startswith(VQ) else stored).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    _write_weights(folder, state)
+    for name, content in companions.items():
+        write_atomic(folder / name, content)
+    config = {key: value for key, value in raw.items() if key != "dtype"}  # transformers 5's name of torch_dtype
+    config |= {
+        "architectures": ["ChameleonForConditionalGeneration"],
+        "torch_dtype": str(stored).removeprefix("torch."),
+        # Where transformers 5 has written the config before, the original's names for these are gone.
+        "rope_theta": raw.get("rope_theta", model.config.rope_parameters["rope_theta"]),
+        "rope_scaling": raw.get("rope_scaling"),
+    }
+    write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _write_weights(folder: Path, state: dict[str, Tensor]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as work:
+        save_torch_state_dict(state, work, max_shard_size="5GB", metadata={"format": "pt"})
+        written = sorted(os.listdir(work), key=lambda name: name == INDEX)  # the index after its shards
+        for name in written:
+            os.chmod(os.path.join(work, name), 0o644)  # safetensors makes its files private
+            os.replace(os.path.join(work, name), folder / name)
+    for old in [*folder.glob("model*.safetensors"), folder / INDEX]:
+        if old.name not in written:
+            old.unlink(missing_ok=True)
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise InputError(f"'{name}' is not one of {', '.join(DTYPES)}", field="dtype")
+    return DTYPES[name]
+
+
+def _check_tensors(folder: Path, wanted: dict[str, list[int]]) -> None:
+    """Compare names and shapes in the files with the wanted ones."""
+    found: dict[str, Path] = {}
+    for file in _weight_files(folder):
+        for name, shape in _header(file).items():
+            if name not in wanted:
+                raise CheckpointError(f"{file}: tensor {name} has no place in this model")
+            if shape != wanted[name]:
+                raise CheckpointError(f"{file}: tensor {name} has shape {shape}, expected {wanted[name]}")
+            found[name] = file
+    missing = [name for name in wanted if name not in found]
+    if missing and not any(name.startswith(DECODER) for name in found):
+        raise CheckpointError(f"{folder}: no {DECODER}* tensors, so this checkpoint cannot draw images")
+    if missing:
+        raise CheckpointError(f"{folder}: tensor {missing[0]} is missing ({len(missing)} in all)")
+
+
+def _header(file: Path) -> dict[str, list[int]]:
+    try:
+        with safe_open(file, "pt") as tensors:
+            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: missing") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file: {error}") from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    index = folder / INDEX
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index}: not a weight index: {error}") from error
+        for name in names:
+            if Path(name).name != name:
+                raise CheckpointError(f"{index}: shard {name!r} is not a plain file name")
+        return [folder / name for name in names]
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
+    if pickles:
+        raise CheckpointError(f"{folder}: only pickled weights ({pickles[0]}); convert them to safetensors first")
+    raise CheckpointError(f"{folder}: no {WEIGHTS}")

@@ -1,0 +1,1 @@
+"""PeRPO: group-relative reinforcement learning of trajectories that draw."""

@@ -1,0 +1,61 @@
+"""Find the final answer in a response and compare it with the gold one. The only such parser: bench and reward use it.
+
+Only values are compared, never string similarity (the original paid a wrong answer for looking like the right one).
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from decimal import Decimal
+
+from omni_r1.trajectory import FINAL_ANSWER, TAGS
+
+NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?|[-+]?\.\d+")
+NO_ANSWER = {"", "none", "n/a", "null", "unknown"}
+
+
+@dataclass(frozen=True)
+class Grade:
+    correct: bool
+    reason: str
+
+
+def extract_answer(response: str) -> str | None:
+    """The final answer in the text of a response, None where there is none; the last one wins.
+
+    Templated responses put it between the answer tags, plain ones after `Final Answer:` up to the end of the line.
+    """
+    tagged = re.findall(re.escape(TAGS.answer_open) + "(.*?)" + re.escape(TAGS.answer_close), response, re.DOTALL)
+    if tagged:
+        return tagged[-1].strip()
+    _, mark, rest = response.rpartition(FINAL_ANSWER)
+    return rest.strip().split("\n")[0].strip() if mark and rest.strip() else None
+
+
+def _canonical(text: str) -> str:
+    """Case, spacing, hyphens, a leading article and final punctuation do not count."""
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold().strip().rstrip(".!?").strip()
+    text = re.sub(r"(?<=\w)-(?=\w)", " ", text)
+    return re.sub(r"\s+", " ", re.sub(r"^(the|a|an) ", "", text))
+
+
+def _number(text: str) -> Decimal | None:
+    return Decimal(text.replace(",", "")) if NUMBER.fullmatch(text) else None
+
+
+def grade(answer: str | None, gold: str) -> Grade:
+    """Compare an answer with the gold one: equal numbers, or equal text once both are canonical.
+
+    A sentence such as "The answer is 4" counts as its last word or number only in that form.
+    """
+    if answer is None:
+        return Grade(False, "no answer found")
+    have, want = _canonical(re.sub(r"(?i)^\s*(the )?(final )?answer is:?\s*", "", answer)), _canonical(gold)
+    if have in NO_ANSWER:
+        return Grade(False, "empty answer")
+    numbers = _number(have), _number(want)
+    if numbers[1] is not None:
+        if numbers[0] is None:
+            return Grade(False, f"not a number: {answer!r}, expected {gold!r}")
+        return Grade(numbers[0] == numbers[1], f"{numbers[0]} {'=' if numbers[0] == numbers[1] else '≠'} {numbers[1]}")
+    return Grade(have == want, f"{answer!r} {'=' if have == want else '≠'} {gold!r}")

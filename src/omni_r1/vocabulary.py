@@ -1,0 +1,231 @@
+"""The one owner of token ids: everything is read from the checkpoint, so 64 codes or 8192 make no difference.
+
+An image is BOI, exactly S codes in row-major order, EOI (checkpoint contract). `render` turns a trajectory into ids,
+`parse` turns ids back, and `parse(render(t)) == t`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from omni_r1.errors import OmniError
+from omni_r1.trajectory import TAGS, Image, Segment, Text, Trajectory, split_tags
+
+CODE_NAME = re.compile(r"IMGIMG([A-J]+)Z")
+
+
+class VocabularyError(OmniError):
+    """A checkpoint whose tokens do not fit the contract; the message names the file."""
+
+
+class ParseError(OmniError):
+    """Token ids that are no trajectory."""
+
+
+class BrokenImage(ParseError):
+    """An image that is not exactly S codes between BOI and EOI. `position` is that of its BOI."""
+
+    def __init__(self, position: int, found: int, expected: int) -> None:
+        super().__init__(f"the image that begins at position {position} has {found} codes, expected {expected}")
+        self.position, self.found, self.expected = position, found, expected
+
+
+class Misplaced(ParseError):
+    """A token where it cannot stand."""
+
+    def __init__(self, position: int, token: int) -> None:
+        super().__init__(f"token {token} cannot stand at position {position}")
+        self.position, self.token = position, token
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Token ids of a trajectory; the first `prompt_length` of them are BOS and the prompt."""
+
+    ids: list[int]
+    prompt_length: int
+
+
+@dataclass
+class Vocabulary:
+    """Token ids of one checkpoint.
+
+    codes (K,): the token id of image code c. size: width of the logits. image_length: S. image: the id of the
+    placeholder `<image>`. tags: id by tag name, for those of the four the tokenizer has.
+    """
+
+    codes: Tensor
+    boi: int
+    eoi: int
+    bos: int
+    eos: int
+    pad: int
+    image: int
+    size: int
+    image_length: int
+    tags: dict[str, int]
+    tokenizer: Any = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._code_of = {token: code for code, token in enumerate(self.codes.tolist())}
+        self._names = {number: name for name, number in self.tags.items()}
+        # Text typed by a user must never turn into a control token, whatever it spells.
+        self._plain = self.tokenizer.backend_tokenizer
+        self._plain.encode_special_tokens = True
+        self._encode = lru_cache(maxsize=100_000)(self._encode_piece)
+        self._alien = {self.bos, self.eos, self.pad, self.image}
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> "Vocabulary":
+        """Read config.json and the tokenizer of a checkpoint folder. Raises VocabularyError naming the file."""
+        file = Path(path) / "config.json"
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            names, vq, size = config["vocabulary_map"], config["vq_config"], config["vocab_size"]
+            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise VocabularyError(f"{path}: {' '.join(str(error).split())}") from error
+        except KeyError as error:
+            raise VocabularyError(f"{file}: no {error}") from error
+
+        def token(name: str, default: str) -> int:
+            number = config.get(name)
+            number = names.get(default) if number is None else number
+            if not isinstance(number, int) or not 0 <= number < size:
+                raise VocabularyError(f"{file}: {name} is {number}, no token id of this checkpoint")
+            return number
+
+        defaults = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
+        missing = [name for name, number in defaults.items() if number is None]
+        if missing:
+            raise VocabularyError(f"{path}: the tokenizer names no {missing[0]} token")
+        known = tokenizer.get_vocab()
+        levels = len(vq.get("channel_multiplier") or DEFAULT_VQ["channel_multiplier"])
+        side = vq.get("resolution", DEFAULT_VQ["resolution"]) // 2 ** (levels - 1)
+        return cls(
+            codes=_codes(names, vq.get("num_embeddings", DEFAULT_VQ["num_embeddings"]), size, file),
+            boi=token("boi_token_id", "<racm3:break>"),
+            eoi=token("eoi_token_id", "<eoss>"),
+            image=token("image_token_id", "<image>"),
+            **defaults,
+            size=size,
+            image_length=side * side,
+            tags={tag: known[tag] for tag in TAGS if tag in known},
+            tokenizer=tokenizer,
+        )
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of text, without BOS. The four tags become their tokens; all other special names stay plain text."""
+        return list(self._encode(text))
+
+    def _encode_piece(self, text: str) -> tuple[int, ...]:
+        ids: list[int] = []
+        for piece in split_tags(text):
+            tag = self.tags.get(piece)
+            ids += [tag] if tag is not None else self._plain.encode(piece, add_special_tokens=False).ids
+        return tuple(ids)
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """Text of ids, tags by name. Ids of code tokens are spelled out as their names."""
+        parts, run = [], []
+        for token in ids:
+            if token in self._names:
+                parts += [self._plain.decode(run, skip_special_tokens=False), self._names[token]]
+                run = []
+            else:
+                run.append(token)
+        return "".join([*parts, self._plain.decode(run, skip_special_tokens=False)])
+
+    def tokens_to_codes(self, ids: Tensor) -> Tensor:
+        """Token ids (n, S) to codes (n, S). Raises ParseError for an id that is no code."""
+        flat = ids.flatten().tolist()
+        try:
+            return torch.tensor([self._code_of[token] for token in flat], dtype=torch.long).view(ids.shape)
+        except KeyError as error:
+            raise ParseError(f"token {error} is no image code") from None
+
+    def codes_to_tokens(self, codes: Tensor) -> Tensor:
+        """Codes (n, S) to token ids (n, S)."""
+        return self.codes[codes.cpu()]
+
+    def render(self, trajectory: Trajectory) -> Rendered:
+        """BOS, prompt, response, EOS if ended. Raises VocabularyError for an image that is not S codes of this VQ."""
+        ids = [self.bos, *self._side(trajectory.prompt)]
+        length = len(ids)
+        ids += self._side(trajectory.response)
+        return Rendered(ids + [self.eos] * trajectory.ended, length)
+
+    def _side(self, segments: Sequence[Segment]) -> list[int]:
+        ids: list[int] = []
+        for segment in segments:
+            if isinstance(segment, Text):
+                ids += self._encode(segment.text)
+                continue
+            if len(segment.codes) != self.image_length or max(segment.codes) >= len(self.codes):
+                wanted = f"{self.image_length} codes below {len(self.codes)}"
+                raise VocabularyError(f"an image has {len(segment.codes)} codes up to {max(segment.codes)}, not {wanted}")
+            ids += [self.boi, *self.codes[list(segment.codes)].tolist(), self.eoi]
+        return ids
+
+    def parse(self, ids: Sequence[int], prompt_length: int = 0) -> Trajectory:
+        """The trajectory of ids: BOS in front is dropped, EOS at the end makes it `ended`.
+
+        Raises BrokenImage or Misplaced, both ParseErrors, for anything that `render` cannot have made.
+        """
+        if not 0 <= prompt_length <= len(ids):
+            raise ParseError(f"a prompt of {prompt_length} tokens in a sequence of {len(ids)}")
+        start = 1 if prompt_length > 0 and ids[0] == self.bos else 0
+        ended = len(ids) > prompt_length and ids[-1] == self.eos
+        if start == 0 and prompt_length == 0 and ids and ids[0] == self.bos:
+            start = 1  # no prompt given: the whole is a response, BOS in front of it
+        prompt = self._segments(ids, start, max(prompt_length, start))
+        response = self._segments(ids, max(prompt_length, start), len(ids) - ended)
+        return Trajectory(tuple(prompt), tuple(response), ended)
+
+    def _segments(self, ids: Sequence[int], start: int, end: int) -> list[Segment]:
+        out: list[Segment] = []
+        text: list[int] = []
+        position = start
+        while position < end:
+            token = ids[position]
+            if token == self.boi:
+                stop = position + 1
+                while stop < end and ids[stop] in self._code_of:
+                    stop += 1
+                codes = tuple(self._code_of[each] for each in ids[position + 1 : stop])
+                if len(codes) != self.image_length or stop == end or ids[stop] != self.eoi:
+                    raise BrokenImage(position, len(codes), self.image_length)
+                out += [Text(self.decode_text(text)), Image(codes)]
+                text, position = [], stop + 1
+                continue
+            if token in self._code_of or token == self.eoi or token in self._alien or not 0 <= token < self.size:
+                raise Misplaced(position, token)
+            text.append(token)
+            position += 1
+        return [*out, Text(self.decode_text(text))]
+
+
+DEFAULT_VQ = {"num_embeddings": 8192, "resolution": 512, "channel_multiplier": [1, 1, 2, 2, 4]}  # the published VQ
+
+
+def _codes(names: dict[str, int], count: int, size: int, file: Path) -> Tensor:
+    """(K,) token id of each code, from the names IMGIMG..Z of `vocabulary_map`; each code exactly once."""
+    found: dict[int, int] = {}
+    for name, token in names.items():
+        match = CODE_NAME.fullmatch(name)
+        if match:
+            code = int("".join(str(ord(letter) - ord("A")) for letter in match[1]))
+            if code in found or not 0 <= token < size:
+                raise VocabularyError(f"{file}: vocabulary_map gives image code {code} the token {token}")
+            found[code] = token
+    if sorted(found) != list(range(count)):
+        raise VocabularyError(f"{file}: vocabulary_map has {len(found)} image codes, the VQ has {count}")
+    return torch.tensor([found[code] for code in range(count)])

@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+from omni_r1.vocabulary import Vocabulary
+from tiny import write_files
+
+TINY = Path(__file__).parents[2] / "shared" / "reference" / "checkpoints" / "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """A checkpoint that the original implementation wrote; it lies beside the checkout, not in it."""
+    if not TINY.is_dir():
+        pytest.skip(f"the reference checkpoint is not at {TINY}")
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    """Of the checkpoint in `tiny.py`: 64 codes, 16 per image, no id as in the published models."""
+    return Vocabulary.from_checkpoint(write_files(tmp_path_factory.mktemp("vocabulary")))
