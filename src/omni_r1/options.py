@@ -1,17 +1,20 @@
 """The options of every verb, and the one parser that reads them.
 
-HfArgumentParser's conventions, without its imports: `--config recipe.yaml` first, flags override it; `--model-path`
-and `--model_path` are the same; an option that is on by default is switched off by `--no-NAME`. An unknown name, a
-wrong type or a contradiction is an InputError that names the option.
+The conventions of HfArgumentParser, without its imports: `--config recipe.yaml` first, flags override it;
+dashes and underscores are equal; a switch is `--NAME`, `--no-NAME` or `--NAME false`. An unknown name, a wrong
+type or a contradiction is an InputError that names the option. Nothing heavy is imported.
 """
 
+import argparse
+import contextlib
 import dataclasses
 import difflib
-import types
+import math
 import typing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import yaml
 
@@ -19,6 +22,7 @@ from omni_r1.errors import InputError
 
 T = TypeVar("T")
 Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-only", "image-only"]
+Template = Literal["plain", "templated"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
 
@@ -36,28 +40,31 @@ def at_least(options: Any, least: float, *names: str) -> None:
 
 @dataclass
 class DemoOptions:
-    """The miniature's bench, from questions to report."""
+    """Run the miniature's bench on its own model, from questions to report."""
 
     output_dir: str = option("out/demo", help="folder for results, report and drawings")
     limit: int = option(400, help="number of bench questions")
-    batch_size: int = option(100, help="questions answered together")
+    batch_size: int = option(50, help="questions answered together")
     control: bool = option(True, help="also run the control that was trained without drawings")
     seed: int = option(0, help="seed of sampling; greedy decoding does not use it")
     device: str = option("cpu", help="torch device")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "limit", "batch_size")
+        at_least(self, 0, "seed")
 
 
 @dataclass
 class GenerateOptions:
-    """Answer the questions of a JSONL file."""
+    """Answer the questions of a JSONL file, in text and drawings."""
 
-    input: str = option(help="JSONL file of rows with `id`, `prompt` (with <image> marks) and `images` (paths)")
+    input: str = option(
+        help="JSONL file of rows with `id`, `prompt` (with <image> marks) and `images` (paths)"
+    )
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
     output_dir: str = option("out/generate", help="folder for results, report and drawings")
-    data_root: str | None = option(None, help="folder that image paths are relative to and must not leave; default: the input's")
-    template: Literal["plain", "templated"] = option("plain", help="how the prompt is laid out")
+    data_root: str | None = option(None, help="folder no image path may leave; none is the input's folder")
+    template: Template = option("plain", help="how the prompt is laid out")
     mode: Mode = option("interleaved", help="grammar of the response", alias="generation_mode")
     max_new_tokens: int = option(4096, help="tokens of a response, images included")
     max_images: int | None = option(None, help="most images of a response")
@@ -75,6 +82,10 @@ class GenerateOptions:
         at_least(self, 0, "max_images", "top_k", "seed")
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):
             raise InputError("temperature, top_p and top_k have no effect without it", field="do_sample")
+        if self.mode == "text-only" and self.max_images:
+            raise InputError("mode text-only draws no images", field="max_images")
+        if self.mode == "image-only" and self.max_images == 0:
+            raise InputError("mode image-only needs at least 1", field="max_images")
 
 
 @dataclass
@@ -84,10 +95,17 @@ class PesftOptions:
     model_path: str = option(help="checkpoint folder or hub id to start from")
     train_data: str = option(help="JSONL file of trajectories")
     output_path: str = option(help="folder for the trained checkpoint, its log and its projection")
-    perception_weight: float = option(1.0, help="lambda, weight of the perception loss; 0 trains on cross-entropy alone")
-    alignment: Literal["next", "same"] = option("next", help="state matched with a code: the one that predicts it, or (as the original) the one that read it")
+    perception_weight: float = option(
+        1.0, help="lambda, weight of the perception loss; 0 is cross-entropy alone"
+    )
+    alignment: Literal["next", "same"] = option(
+        "next",
+        help="state matched with a code: the one that predicts it or, as the original, the one that read it",
+    )
     learning_rate: float = option(1e-5, help="peak learning rate")
-    lr_scheduler_type: str = option("linear", help="schedule of the learning rate, by transformers' name")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
+        "linear", help="schedule of the learning rate"
+    )
     warmup_ratio: float = option(0.0, help="share of the steps that warm up")
     weight_decay: float = option(0.0, help="AdamW's weight decay")
     adam_beta2: float = option(0.999, help="AdamW's second beta")
@@ -96,19 +114,26 @@ class PesftOptions:
     max_steps: int = option(-1, help="optimiser steps; overrides num_train_epochs if positive")
     per_device_train_batch_size: int = option(1, help="rows of a micro-batch")
     gradient_accumulation_steps: int = option(1, help="micro-batches of an optimiser step")
-    max_length: int = option(5100, help="most tokens of a row")
+    max_length: int = option(5100, help="most tokens of a row; a longer row is an error")
     seed: int = option(42, help="seed of the projection and the order of rows")
     dtype: Dtype = option("float32", help="precision of the weights")
     logging_steps: int = option(10, help="steps between log rows")
     save_steps: int = option(0, help="steps between resumable checkpoints; 0 for none")
-    resume_from_checkpoint: str | None = option(None, help="a resumable checkpoint: OUTPUT_PATH/steps/checkpoint-N")
-    report_to: str = option("none", help="trackio, wandb or tensorboard; log.jsonl is always written")
+    resume_from_checkpoint: str | None = option(
+        None, help="a resumable checkpoint: OUTPUT_PATH/steps/checkpoint-N"
+    )
+    report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = option(
+        "none", help="experiment tracker; log.jsonl is always written"
+    )
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "perception_weight", "warmup_ratio", "weight_decay", "save_steps")
-        at_least(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "logging_steps")
-        if self.warmup_ratio >= 1:
-            raise InputError(f"is a share of the steps, below 1, not {self.warmup_ratio}", field="warmup_ratio")
+        at_least(self, 0, "perception_weight", "learning_rate", "warmup_ratio", "weight_decay", "adam_beta2")
+        at_least(self, 0, "max_grad_norm", "num_train_epochs", "save_steps", "seed")
+        at_least(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps")
+        at_least(self, 1, "max_length", "logging_steps")
+        for name in ("warmup_ratio", "adam_beta2"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"must be below 1, not {getattr(self, name)}", field=name)
 
 
 @dataclass
@@ -118,12 +143,12 @@ class BenchOptions:
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
     data: str = option(SHIPPED, help=f"parquet in Omni-Bench's schema, or '{SHIPPED}'")
     output_dir: str = option("out/bench", help="folder for results, report and drawings")
-    control_path: str | None = option(None, help="checkpoint of a text-only control to answer the same questions")
-    template: Literal["plain", "templated"] = option("plain", help="how the prompt is laid out")
+    control_path: str | None = option(None, help="checkpoint of a text-only control asked the same questions")
+    template: Template = option("plain", help="how the prompt is laid out")
     mode: Mode = option("interleaved", help="grammar of the response")
     max_new_tokens: int = option(4096, help="tokens of a response, images included")
     limit: int | None = option(None, help="only so many questions, spread over the tasks")
-    swap_pictures: bool = option(False, help="give each question the picture of another: how much do pictures count?")
+    swap_pictures: bool = option(False, help="show each question another's picture: do pictures count?")
     batch_size: int = option(100, help="questions answered together")
     seed: int = option(0, help="seed; greedy decoding does not use it")
     device: str = option("cpu", help="torch device")
@@ -131,6 +156,9 @@ class BenchOptions:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_new_tokens", "batch_size", "limit")
+        at_least(self, 0, "seed")
+        if self.control_path == self.model_path:
+            raise InputError("is the model itself", field="control_path")
 
 
 @dataclass
@@ -140,105 +168,156 @@ class ReportOptions:
     run_dir: str = option(help="folder of the run, with its results.jsonl")
 
 
-def _convert(name: str, value: Any, wanted: Any) -> Any:
-    """A flag's string or a YAML value as the field's type."""
-    origin, arms = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin in (types.UnionType, typing.Union):  # X | None
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        return _convert(name, value, next(arm for arm in arms if arm is not type(None)))
-    if origin is Literal:
-        if value in arms:
-            return value
-        raise InputError(f"must be one of {', '.join(arms)}, not {value!r}", field=name)
-    if wanted is bool:
-        known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if isinstance(value, bool) or str(value).lower() in known:
-            return value if isinstance(value, bool) else known[str(value).lower()]
-    elif wanted is str:
-        if isinstance(value, str):
-            return value
-    elif not isinstance(value, bool):
-        try:
-            number = wanted(value)
-            if wanted is float or number == float(value):
-                return number
-        except (TypeError, ValueError):
-            pass
-    raise InputError(f"must be {wanted.__name__}, not {value!r}", field=name)
+def parse(cls: type[T], words: Sequence[str], verb: str) -> T:
+    """Read the words after `omni-r1 VERB` into the verb's options.
 
-
-def _known(cls: type) -> dict[str, str]:
-    """Accepted names, aliases included, and the field each stands for."""
-    names = {item.name: item.name for item in dataclasses.fields(cls)}
-    return names | {item.metadata["alias"]: item.name for item in dataclasses.fields(cls) if item.metadata.get("alias")}
-
-
-def _unknown(name: str, cls: type, shown: str) -> InputError:
-    close = difflib.get_close_matches(name, _known(cls), n=1)
-    return InputError(f"unknown option {shown}" + (f", did you mean {close[0]}?" if close else ""))
-
-
-def _read_recipe(path: str, cls: type) -> dict[str, Any]:
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {' '.join(str(error).split())}", file=path, field="config") from error
-    if not isinstance(recipe, dict):
-        raise InputError("a recipe is a mapping of option names to values", file=path)
-    known = _known(cls)
-    for name in recipe:
-        if name not in known:
-            raise InputError(str(_unknown(str(name), cls, str(name))), file=path)
-    return {known[name]: value for name, value in recipe.items()}
-
-
-def parse(cls: type[T], words: list[str]) -> T:
-    """Read command-line words into an options dataclass. Raises InputError naming the option at fault."""
-    known, wanted = _known(cls), typing.get_type_hints(cls)
-    given: dict[str, Any] = {}
-    recipe: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise InputError(f"unexpected word {word!r}: options are --NAME VALUE")
-        name, equals, value = word[2:].partition("=")
-        name = name.replace("-", "_")
-        if name == "config":
-            recipe = _read_recipe(value if equals else _value(rest, name), cls)
-            continue
-        negated = name.startswith("no_") and known.get(name[3:]) and wanted[known[name[3:]]] is bool
-        if negated and not equals:
-            given[known[name[3:]]] = False
-            continue
-        if name not in known:
-            raise _unknown(name, cls, word.partition("=")[0])
-        target = known[name]
-        if not equals:
-            flag = wanted[target] is bool and (not rest or rest[0].startswith("--"))
-            value = "true" if flag else _value(rest, name)
-        given[target] = value
-    values = {name: _convert(name, value, wanted[name]) for name, value in (recipe | given).items()}
+    `--help` prints every option and exits. Raises InputError naming the option at fault.
+    """
+    names, hints = _names(cls), typing.get_type_hints(cls)
+    flags, rest = _parser(cls, verb, hints).parse_known_args([_dashed(word) for word in words])
+    if rest and rest[0].startswith("-"):
+        raise _unknown(rest[0].partition("=")[0], [_flag(name) for name in (*names, "config")])
+    if rest:
+        raise InputError(f"unexpected {rest[0]!r}: options are --NAME VALUE")
+    given = vars(flags)
+    values = _read_recipe(given.pop("config"), names, hints) if "config" in given else {}
+    for name, value in given.items():
+        values[name] = _convert(value, hints[name], name)
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
         if item.name not in values and item.default is dataclasses.MISSING:
             raise InputError("is required", field=item.name)
     return cls(**values)
 
 
-def _value(rest: list[str], name: str) -> str:
-    if not rest or rest[0].startswith("--"):
-        raise InputError("needs a value", field=name)
-    return rest.pop(0)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
 
 
-def describe(cls: type, verb: str) -> str:
-    """The help text of a verb: every option, what it means, and its default."""
-    lines = [f"omni-r1 {verb}: {(cls.__doc__ or '').strip()}", ""]
-    options = [("--config RECIPE.yaml", "options from a file; flags override it", "")]
+def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentParser:
+    """Flags only: every value stays text, absent options stay absent, and `_convert` does the rest."""
+    parser = _Parser(
+        usage=f"omni-r1 {verb} [options]",
+        description=cls.__doc__,
+        epilog="Switches are turned off by --no-NAME. Options and recipe keys may be written with _ or -.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--config", metavar="RECIPE.yaml", help="read options from a YAML file; flags override it"
+    )
     for item in dataclasses.fields(cls):
-        default = "required" if item.default is dataclasses.MISSING else f"default {item.default}"
-        options.append((f"--{item.name.replace('_', '-')}", item.metadata["help"], default))
-    width = max(len(name) for name, _, _ in options)
-    lines += [f"  {name:<{width}}  {text}{f' ({default})' if default else ''}" for name, text, default in options]
-    return "\n".join(lines)
+        kind, _ = _kind(hints[item.name])
+        text, alias = item.metadata["help"], item.metadata["alias"]
+        if alias:
+            text += f"; also {_flag(alias)}"
+            parser.add_argument(_flag(alias), dest=item.name, help=argparse.SUPPRESS)
+        text += " (required)" if item.default is dataclasses.MISSING else f" (default: {_shown(item.default)})"
+        parser.add_argument(
+            _flag(item.name),
+            dest=item.name,
+            metavar=_metavar(kind),
+            nargs="?" if kind is bool else "+" if typing.get_origin(kind) is list else None,
+            const="true" if kind is bool else None,
+            help=text.replace("%", "%%"),
+        )
+        if kind is bool:
+            off = _flag(f"no_{item.name}")
+            parser.add_argument(off, dest=item.name, action="store_const", const="false", help=argparse.SUPPRESS)
+    return parser
+
+
+def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dict[str, Any]:
+    """Options of a YAML file, converted. Raises InputError naming the file and the key."""
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot be read: {error}", file=path) from error
+    if not isinstance(recipe, dict):
+        raise InputError("a recipe is a mapping of option names to values", file=path)
+    values: dict[str, Any] = {}
+    for key, value in recipe.items():
+        name = names.get(str(key).replace("-", "_"))
+        if name is None:
+            raise _unknown(str(key), names, path)
+        if name in values:
+            raise InputError("is given twice", file=path, field=name)
+        values[name] = _convert(value, hints[name], name, path)
+    return values
+
+
+def _convert(value: Any, hint: Any, name: str, file: str | None = None) -> Any:
+    """The text of a flag or the value of a YAML key as the field's type. Raises InputError."""
+    kind, may_be_none = _kind(hint)
+    if may_be_none and (value is None or value == "none"):
+        return None
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        return [_convert(item, typing.get_args(kind)[0], name, file) for item in value]
+    if typing.get_origin(kind) is Literal:
+        if value in typing.get_args(kind):
+            return value
+    elif kind is bool:
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+    elif kind is str:
+        if isinstance(value, str):
+            return value
+    elif kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        # YAML reads 1e-5 as text, so numbers may be text there too.
+        with contextlib.suppress(ValueError, OverflowError):
+            number = kind(value)
+            if math.isfinite(number) and (isinstance(value, str) or number == value):
+                return number
+    raise InputError(f"must be {_wanted(kind)}, not {value!r}", file=file, field=name)
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    """The type of a hint `X` or `X | None`, and whether None will do."""
+    arms = typing.get_args(hint)
+    if type(None) in arms:
+        return next(arm for arm in arms if arm is not type(None)), True
+    return hint, False
+
+
+def _wanted(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    if typing.get_origin(kind) is list:
+        return "a list"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+
+
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "{" + ",".join(typing.get_args(kind)) + "}"
+    if typing.get_origin(kind) is list:
+        return _metavar(typing.get_args(kind)[0])
+    return {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}[kind]
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "none" if default is None else str(default)
+
+
+def _names(cls: type) -> dict[str, str]:
+    """Accepted names, aliases included, and the field each stands for."""
+    names = {item.name: item.name for item in dataclasses.fields(cls)}
+    return names | {
+        item.metadata["alias"]: item.name for item in dataclasses.fields(cls) if item.metadata["alias"]
+    }
+
+
+def _unknown(name: str, known: Iterable[str], file: str | None = None) -> InputError:
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0)[0]
+    return InputError(f"unknown option {name}; the nearest is {nearest}", file=file)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _dashed(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word

@@ -1,4 +1,4 @@
-"""What every run leaves beside its results, and how long work shows itself."""
+"""What every run leaves beside its results, and how long work shows how far it is."""
 
 import dataclasses
 import os
@@ -12,20 +12,23 @@ from typing import Any
 
 from tqdm import tqdm
 
-PACKAGES = ("omni-r1", "torch", "transformers", "accelerate", "numpy", "pillow")
+from omni_r1 import __version__
+
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this code runs from, with `+` where files were changed; None outside a checkout."""
-    here = Path(__file__).parent
+    """The commit this code was checked out from, with `+` where files were changed; None outside a checkout."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         if not git("ls-files", Path(__file__).name):
             return None  # installed inside somebody else's checkout
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -45,11 +48,12 @@ def describe_run(options: Any, seed: int) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "python": sys.version.split()[0],
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {"omni-r1": __version__} | {package: _version(package) for package in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
     }
 
 
 def progress(total: int, unit: str, description: str) -> tqdm:
-    """A bar on stderr with rate and time left."""
-    return tqdm(total=total, unit=unit, desc=description, dynamic_ncols=True, smoothing=0.1)
+    """A bar on stderr with rate and time left; in a log file a line every half minute."""
+    every = 0.2 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, unit=unit, desc=description, mininterval=every, dynamic_ncols=True)

@@ -36,11 +36,12 @@ class Chameleon(ChameleonForConditionalGeneration):
         super().__init__(config)
         self.loss_type = "ForCausalLM"  # upstream guesses it from the class name
         self.model.vqmodel.decoder = VQDecoder(config.vq_config)
-        self.model.vqmodel.requires_grad_(False).eval()
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> "Chameleon":
+        """As always, but for the VQ module. `from_pretrained` makes new parameters and ends with `.eval()`."""
         super().train(mode)
-        self.model.vqmodel.eval()
+        self.model.vqmodel.requires_grad_(False).eval()
         return self
 
     @can_return_tuple

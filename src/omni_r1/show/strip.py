@@ -1,0 +1,162 @@
+"""One question of a run as a comic strip: picture, thought over drawing for each step, answer."""
+
+from typing import Any
+
+from omni_r1.show.records import Pictures, escape
+from omni_r1.trajectory import FINAL_ANSWER, IMAGE_MARK, TAGS, split_tags
+
+CAPTION = 180  # letters up to which a thought stands over its drawing; a longer one gets a panel of its own
+WIDE, FULL = 320, 1200  # letters from which such a panel takes two columns, or the whole width
+VERDICTS = {"right": "✓", "wrong": "✗", "failed": "!"}
+TAG_NAMES = {tag: name.replace("_open", " ⟨").replace("_close", " ⟩") for name, tag in TAGS._asdict().items()}
+
+
+def verdict_of(record: dict[str, Any]) -> str:
+    """`failed`, `right`, `wrong`, or `answered` where there is no gold answer."""
+    if record.get("status") == "error":
+        return "failed"
+    return {True: "right", False: "wrong", None: "answered"}[record.get("correct")]
+
+
+def undrawn(record: dict[str, Any]) -> int:
+    """How many gold steps have no drawing."""
+    drawn = sum("image" in segment for segment in record["segments"])
+    return max(0, len(record["gold_images"]) - drawn) if verdict_of(record) in ("right", "wrong") else 0
+
+
+def steps_of(record: dict[str, Any]) -> str:
+    """`right`, `wrong` (one of them is, or is missing), or nothing where no step was judged."""
+    verdicts = [segment["step"]["correct"] for segment in record["segments"] if segment.get("step")]
+    if undrawn(record) or not all(verdicts):
+        return "wrong"
+    return "right" if verdicts else ""
+
+
+def mark(verdict: str) -> str:
+    return f'<span class="mark {verdict}" aria-hidden="true">{VERDICTS[verdict]}</span>' if verdict in VERDICTS else ""
+
+
+def prose(text: str) -> str:
+    """A model's words, line breaks kept, its tags told apart from them."""
+    pieces = (
+        f'<span class="tag" title="{escape(piece)}">{TAG_NAMES[piece]}</span>' if piece in TAG_NAMES else escape(piece)
+        for piece in split_tags(text)
+    )
+    return f'<p class="prose" dir="auto">{"".join(pieces)}</p>'
+
+
+def panel(kind: str, caption: str, middle: str, note: str = "") -> str:
+    return f'<li class="panel {kind}"><div class="caption">{caption}</div>{middle}<div class="note">{note}</div></li>'
+
+
+def words(text: str) -> str:
+    """A panel that only says something."""
+    size = " full" if len(text) > FULL else " wide" if len(text) > WIDE else ""
+    return f'<li class="panel words{size}">{prose(text)}</li>'
+
+
+def drawing(said: str, segment: dict[str, Any], number: int, pictures: Pictures) -> str:
+    picture = pictures.html(segment["image"], f"drawing {number}")
+    if not segment.get("step"):
+        return panel("step", prose(said) if said else "", picture, f"Drawing {number}")
+    verdict = "right" if segment["step"]["correct"] else "wrong"
+    note = f"{mark(verdict)}<b>Step {number} {verdict}.</b> {escape(segment['step'].get('reason') or '')}"
+    return panel(f"step {verdict}", prose(said) if said else "", picture, note)
+
+
+def answer_panel(record: dict[str, Any]) -> str:
+    """The answer, and below it the gold one and the control's."""
+    answer, gold, control, verdict = record.get("answer"), record.get("gold"), record.get("control"), verdict_of(record)
+    if answer is None and gold is None:
+        return ""
+    size = "" if len(answer or "") <= 12 else " long" if len(answer or "") <= 60 else " prose"
+    middle = f'<div class="answer{size}" dir="auto">{escape(answer) if answer else "<i>no answer</i>"}</div>'
+    note = f"{mark(verdict)}<b>{verdict.capitalize()}.</b> " if verdict in VERDICTS else ""
+    if gold is not None and verdict != "right":
+        note += f"Gold answer: <b>{escape(gold)}</b>. "
+    if record.get("reason"):
+        note += f"<span class=reason>{escape(record['reason'])}</span>"
+    if control:
+        right = "right" if control.get("correct") else "wrong"
+        said = escape(control["answer"]) if control.get("answer") else "no answer"
+        note += f'<p class="control">{mark(right)}Text-only control: <b>{said}</b></p>'
+    return panel(f"final {verdict}", f"{FINAL_ANSWER}", middle, note)
+
+
+def strip(record: dict[str, Any], pictures: Pictures) -> str:
+    given = record["question_images"]
+    panels = [
+        panel("given", "The picture" if len(given) == 1 else f"Picture {number}", pictures.html(path, f"picture {number}"))
+        for number, path in enumerate(given, 1)
+    ]
+    said, number = "", 0  # said: a thought that waits for its drawing
+    for segment in record["segments"]:
+        if "text" in segment:
+            panels += [words(said)] if said else []
+            said = segment["text"].strip()
+            continue
+        if len(said) > CAPTION:
+            panels.append(words(said))
+            said = ""
+        number += 1
+        panels.append(drawing(said, segment, number, pictures))
+        said = ""
+    said = said.removesuffix(f"{FINAL_ANSWER} {record.get('answer')}").rstrip()  # the last panel says it
+    panels += [words(said)] if said else []
+    if missing := undrawn(record):
+        what = f"step {number + 1}" if missing == 1 else f"steps {number + 1} to {number + missing}"
+        panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', f"{mark('wrong')}<b>No {what}.</b>"))
+    panels.append(answer_panel(record))
+    return f'<ol class="strip">{"".join(panels)}</ol>'
+
+
+def gold_steps(record: dict[str, Any], pictures: Pictures) -> str:
+    """What should have been drawn, folded; in the strip's columns, so that each stands below its drawing."""
+    if not record["gold_images"]:
+        return ""
+    panels = [f'<li class="panel words"></li>' for _ in record["question_images"]]
+    for number, path in enumerate(record["gold_images"], 1):
+        panels.append(panel("step", "", pictures.html(path, f"gold drawing {number}"), f"Gold step {number}"))
+    count = len(record["gold_images"])
+    title = "What should have been drawn" if count == 1 else f"What should have been drawn, in {count} steps"
+    return f'<details><summary>{title}</summary><ol class="strip">{"".join(panels)}</ol></details>'
+
+
+def question(record: dict[str, Any]) -> str:
+    """The question; marks of pictures become their numbers, a single one at either end is left out."""
+    text = (record.get("question") or "").strip()
+    if len(record["question_images"]) == 1:
+        text = text.removeprefix(IMAGE_MARK).removesuffix(IMAGE_MARK).strip()
+    first, *rest = text.split(IMAGE_MARK)
+    marked = (f'<span class="tag">picture {number}</span>{escape(piece)}' for number, piece in enumerate(rest, 1))
+    return escape(first) + "".join(marked)
+
+
+def facts(record: dict[str, Any]) -> str:
+    listed = []
+    if record.get("stop") == "length":
+        listed.append("<b>cut off at the token limit</b>")
+    if record.get("valid") is False:
+        listed.append("<b>a drawing came out incomplete</b>")
+    if record.get("tokens"):
+        listed.append(f"{record['tokens']} tokens")
+        if record.get("logprob") is not None:
+            listed.append(f"log-probability {record['logprob']:.2f}")
+    if record.get("seed") is not None:
+        listed.append(f"seed {record['seed']}")
+    return " · ".join(listed)
+
+
+def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
+    """The row `number` (from 1) of a page."""
+    verdict, task = verdict_of(record), record.get("task") or ""
+    name = escape(record.get("id") or f"row {number}")
+    failed = f'<p class="error"><b>Failed.</b> {escape(record.get("error") or "")}</p>' if verdict == "failed" else ""
+    return (
+        f'<article class="row {verdict}" id="r{number}" data-task="{escape(task)}" data-verdict="{verdict}" '
+        f'data-steps="{steps_of(record)}">'
+        f'<header><a href="#r{number}">{name}</a>{f"<span>{escape(task)}</span>" if task else ""}'
+        f"{f'<span class={verdict}>{mark(verdict)}{verdict}</span>' if verdict in VERDICTS else ''}</header>"
+        f'<h2 dir="auto">{question(record)}</h2>{failed}{strip(record, pictures)}{gold_steps(record, pictures)}'
+        f"<footer>{facts(record)}</footer></article>\n"
+    )
