@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from omni_r1.vocabulary import Vocabulary
 from tiny import write_files
 

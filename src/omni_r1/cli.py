@@ -4,7 +4,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omni_r1 import __version__, options
 from omni_r1.errors import InputError, OmniError
@@ -17,19 +17,13 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "demo": Verb(
-        "omni_r1.show.demo:demo", options.DemoOptions, "the miniature at work: bench, table, report"
-    ),
+    "demo": Verb("omni_r1.show.demo:demo", options.DemoOptions, "the miniature at work: bench, table, report"),
     "generate": Verb(
         "omni_r1.generate.runner:generate", options.GenerateOptions, "answer the questions of a JSONL file"
     ),
-    "pesft": Verb(
-        "omni_r1.pesft.trainer:pesft", options.PesftOptions, "fine-tune a checkpoint on trajectories"
-    ),
+    "pesft": Verb("omni_r1.pesft.trainer:pesft", options.PesftOptions, "fine-tune a checkpoint on trajectories"),
     "bench": Verb("omni_r1.bench.run:bench", options.BenchOptions, "answer and grade a benchmark"),
-    "report": Verb(
-        "omni_r1.show.report:report_verb", options.ReportOptions, "one HTML page of a finished run"
-    ),
+    "report": Verb("omni_r1.show.report:report_verb", options.ReportOptions, "one HTML page of a finished run"),
 }
 
 USAGE = """\
@@ -55,7 +49,7 @@ def run(words: Sequence[str]) -> int:
     if verb is None:
         nearest = difflib.get_close_matches(asked, VERBS, n=1, cutoff=0)[0]
         raise InputError(f"no verb {asked!r}; the nearest is {nearest!r}, of {', '.join(VERBS)}")
-    chosen = options.parse(verb.options, rest, asked)
+    chosen: Any = options.parse(verb.options, rest, asked)
     module, _, function = verb.function.partition(":")
     return getattr(import_module(module), function)(chosen)
 

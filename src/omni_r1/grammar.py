@@ -79,7 +79,7 @@ class Grammar:
         if state.drawn is not None and self.mode in ("interleaved", "image-only"):
             missing = self.vocabulary.image_length - state.drawn + 1
             if missing < 1 or missing > budget:
-                raise GrammarError(f"the prompt leaves an image open that needs {missing} tokens of a budget of {budget}")
+                raise GrammarError(f"the prompt's open image needs {missing} tokens of a budget of {budget}")
         return state
 
     def _open_image(self, ids: Sequence[int]) -> int | None:

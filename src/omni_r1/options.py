@@ -1,8 +1,8 @@
 """The options of every verb, and the one parser that reads them.
 
-The conventions of HfArgumentParser, without its imports: `--config recipe.yaml` first, flags override it;
-dashes and underscores are equal; a switch is `--NAME`, `--no-NAME` or `--NAME false`. An unknown name, a wrong
-type or a contradiction is an InputError that names the option. Nothing heavy is imported.
+HfArgumentParser's conventions, without its imports: `--config recipe.yaml` first, flags override it; dashes and
+underscores are equal; a switch is `--NAME`, `--no-NAME` or `--NAME false`. An unknown name, a wrong type or a
+contradiction is an InputError that names the option. This module imports nothing heavy, so `--help` is fast.
 """
 
 import argparse
@@ -58,9 +58,7 @@ class DemoOptions:
 class GenerateOptions:
     """Answer the questions of a JSONL file, in text and drawings."""
 
-    input: str = option(
-        help="JSONL file of rows with `id`, `prompt` (with <image> marks) and `images` (paths)"
-    )
+    input: str = option(help="JSONL file of rows with `id`, `prompt` (with <image> marks) and `images` (paths)")
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
     output_dir: str = option("out/generate", help="folder for results, report and drawings")
     data_root: str | None = option(None, help="folder no image path may leave; none is the input's folder")
@@ -95,9 +93,7 @@ class PesftOptions:
     model_path: str = option(help="checkpoint folder or hub id to start from")
     train_data: str = option(help="JSONL file of trajectories")
     output_path: str = option(help="folder for the trained checkpoint, its log and its projection")
-    perception_weight: float = option(
-        1.0, help="lambda, weight of the perception loss; 0 is cross-entropy alone"
-    )
+    perception_weight: float = option(1.0, help="lambda, weight of the perception loss; 0 is cross-entropy alone")
     alignment: Literal["next", "same"] = option(
         "next",
         help="state matched with a code: the one that predicts it or, as the original, the one that read it",
@@ -119,9 +115,7 @@ class PesftOptions:
     dtype: Dtype = option("float32", help="precision of the weights")
     logging_steps: int = option(10, help="steps between log rows")
     save_steps: int = option(0, help="steps between resumable checkpoints; 0 for none")
-    resume_from_checkpoint: str | None = option(
-        None, help="a resumable checkpoint: OUTPUT_PATH/steps/checkpoint-N"
-    )
+    resume_from_checkpoint: str | None = option(None, help="a resumable checkpoint: OUTPUT_PATH/steps/checkpoint-N")
     report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = option(
         "none", help="experiment tracker; log.jsonl is always written"
     )
@@ -203,16 +197,15 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument(
-        "--config", metavar="RECIPE.yaml", help="read options from a YAML file; flags override it"
-    )
+    parser.add_argument("--config", metavar="RECIPE.yaml", help="read options from a YAML file; flags override it")
     for item in dataclasses.fields(cls):
         kind, _ = _kind(hints[item.name])
         text, alias = item.metadata["help"], item.metadata["alias"]
         if alias:
             text += f"; also {_flag(alias)}"
             parser.add_argument(_flag(alias), dest=item.name, help=argparse.SUPPRESS)
-        text += " (required)" if item.default is dataclasses.MISSING else f" (default: {_shown(item.default)})"
+        required = item.default is dataclasses.MISSING
+        text += " (required)" if required else f" (default: {_shown(item.default)})"
         parser.add_argument(
             _flag(item.name),
             dest=item.name,
@@ -222,8 +215,8 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
             help=text.replace("%", "%%"),
         )
         if kind is bool:
-            off = _flag(f"no_{item.name}")
-            parser.add_argument(off, dest=item.name, action="store_const", const="false", help=argparse.SUPPRESS)
+            off = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
+            parser.add_argument(_flag(f"no_{item.name}"), dest=item.name, **off)
     return parser
 
 
@@ -304,9 +297,7 @@ def _shown(default: Any) -> str:
 def _names(cls: type) -> dict[str, str]:
     """Accepted names, aliases included, and the field each stands for."""
     names = {item.name: item.name for item in dataclasses.fields(cls)}
-    return names | {
-        item.metadata["alias"]: item.name for item in dataclasses.fields(cls) if item.metadata["alias"]
-    }
+    return names | {item.metadata["alias"]: item.name for item in dataclasses.fields(cls) if item.metadata["alias"]}
 
 
 def _unknown(name: str, known: Iterable[str], file: str | None = None) -> InputError:

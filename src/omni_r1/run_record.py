@@ -18,7 +18,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 
 
 def _commit() -> str | None:
-    """The commit this code was checked out from, with `+` where files were changed; None outside a checkout."""
+    """The commit this code is of, with `+` where files were changed since; None outside a checkout."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *words]

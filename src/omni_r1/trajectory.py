@@ -154,7 +154,8 @@ TAGS = Tags()
 
 SYSTEM = "You are a helpful assistant.\nUser: "  # the original's words: published models were trained on them
 INSTRUCTION = (
-    "\nThink first, in text and with pictures you draw, between {0} and {1}; then give the answer alone between {2} and {3}."
+    "\nThink first, in text and with pictures you draw, between {0} and {1}; "
+    "then give the answer alone between {2} and {3}."
 )
 LEADS = (
     "Let me look at this step by step.",

@@ -169,9 +169,10 @@ class Vocabulary:
             if isinstance(segment, Text):
                 ids += self._encode(segment.text)
                 continue
-            if len(segment.codes) != self.image_length or max(segment.codes) >= len(self.codes):
+            if len(segment.codes) != self.image_length or max(segment.codes, default=0) >= len(self.codes):
                 wanted = f"{self.image_length} codes below {len(self.codes)}"
-                raise VocabularyError(f"an image has {len(segment.codes)} codes up to {max(segment.codes)}, not {wanted}")
+                found = f"{len(segment.codes)} codes up to {max(segment.codes, default=0)}"
+                raise VocabularyError(f"an image has {found}, not {wanted}")
             ids += [self.boi, *self.codes[list(segment.codes)].tolist(), self.eoi]
         return ids
 

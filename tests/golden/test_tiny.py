@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import omni_r1
 import pytest
 import torch
+from PIL import Image as Picture
+
+import omni_r1
 from omni_r1.model import Omni, vq
 from omni_r1.trajectory import Image, Trajectory, interleave
-from PIL import Image as Picture
 
 MODES = ("unrestricted", "interleaved-text-image", "text-only", "image-only")
 PROMPTS = ("text", "endboi", "img")

@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
+
 from omni_r1.trajectory import TAGS, Image, Text, Trajectory
 from omni_r1.vocabulary import ParseError, Vocabulary
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+
 from omni_r1.grammar import Grammar, GrammarError
 
 S, TOKENS = 16, 100_000

@@ -2,8 +2,9 @@
 
 import random
 
-import omni_r1
 import pytest
+
+import omni_r1
 from omni_r1.generate import SamplingOptions, TransformersBackend
 from omni_r1.model import Omni
 from tiny import write_checkpoint

@@ -1,12 +1,13 @@
 """Law 5: the prompt's image counts. Another picture gives other ids and other logits."""
 
-import omni_r1
 import pytest
 import torch
-from omni_r1.model import Omni
-from omni_r1.trajectory import Image, Text, Trajectory
 from PIL import Image as Picture
 from PIL import ImageDraw
+
+import omni_r1
+from omni_r1.model import Omni
+from omni_r1.trajectory import Image, Text, Trajectory
 from tiny import write_checkpoint
 
 

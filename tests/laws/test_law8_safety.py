@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from omni_r1.errors import InputError
 from omni_r1.files import confined
 

@@ -6,10 +6,11 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from omni_r1 import files
 from omni_r1.errors import InputError
 from omni_r1.files import AppendLog, confined, open_image, read_jsonl, write_atomic
-from PIL import Image
 
 
 def encoded(format="PNG", size=(24, 24), mode="RGB"):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from omni_r1.errors import OmniError
 from omni_r1.grammar import MODES, Grammar, GrammarError
 from omni_r1.trajectory import Image, Text, plain

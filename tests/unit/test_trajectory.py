@@ -1,4 +1,5 @@
 import pytest
+
 from omni_r1.trajectory import (
     FINAL_ANSWER,
     TAGS,

@@ -3,8 +3,9 @@ import pickle
 
 import numpy as np
 import pytest
-import tiny as files
 import torch
+
+import tiny as files
 from omni_r1.errors import OmniError
 from omni_r1.trajectory import TAGS, Image, Text, Trajectory
 from omni_r1.vocabulary import BrokenImage, Misplaced, ParseError, Vocabulary, VocabularyError

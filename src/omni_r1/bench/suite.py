@@ -98,7 +98,9 @@ def swap_pictures(questions: Sequence[Question]) -> list[Question]:
     for question in questions:
         by_task.setdefault(question.task, []).append(question)
     donor = {
-        id(question): group[(place + 1) % len(group)] for group in by_task.values() for place, question in enumerate(group)
+        id(question): group[(place + 1) % len(group)]
+        for group in by_task.values()
+        for place, question in enumerate(group)
     }
     return [
         Question(q.id, q.text, donor[id(q)].images, q.task, q.gold, q.gold_images, q.error) for q in questions

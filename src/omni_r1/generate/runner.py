@@ -1,4 +1,4 @@
-"""`omni-r1 generate`: questions in (JSONL), trajectories out. The bench answers its questions through the same `answer`.
+"""`omni-r1 generate`: questions in (JSONL), trajectories out. The bench answers its questions the same way.
 
 A run folder holds run.json (options, seed, versions, commit), results.jsonl (a record a question), images/ and
 report.html. A question that cannot be answered is a record with status `error`; the others go on.
@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image as Picture
 
+from omni_r1.data.miniature import checkpoint_path
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import AppendLog, open_image, read_jsonl, write_atomic
-from omni_r1.data.miniature import checkpoint_path
 from omni_r1.generate.backend import Completion, SamplingOptions
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
@@ -118,9 +118,8 @@ def images_whole(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary)
     for position in range(prompt_length, len(ids)):
         if ids[position] == vocabulary.boi:
             image = ids[position + 1 : position + 2 + vocabulary.image_length]
-            whole.append(
-                len(image) == vocabulary.image_length + 1 and image[-1] == vocabulary.eoi and codes.issuperset(image[:-1])
-            )
+            closed = len(image) == vocabulary.image_length + 1 and image[-1] == vocabulary.eoi
+            whole.append(closed and codes.issuperset(image[:-1]))
     return whole
 
 
@@ -241,7 +240,8 @@ def generate(options: GenerateOptions) -> int:
     folder = RunFolder(options.output_dir, options, options.seed)
     started = time.monotonic()
     records = []
-    done = complete(omni, questions, sampling, template=options.template, batch_size=options.batch_size, label="answering")
+    how = {"template": options.template, "batch_size": options.batch_size, "label": "answering"}
+    done = complete(omni, questions, sampling, **how)
     for number, question, completion in done:
         answer = record_of(number, question, completion, omni, folder, options.seed + number)
         folder.results.append(answer.record)

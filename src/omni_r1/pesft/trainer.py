@@ -79,7 +79,8 @@ class PesftTrainer(transformers.Trainer):
         parts = model(**inputs)
         loss = parts["ce"] / self.step_targets + self.perception_weight * parts["pe"] / self.step_codes
         if not torch.isfinite(loss):
-            raise OmniError(f"the loss is {loss.item()} at step {self.state.global_step + 1}: stopped before the update")
+            step = self.state.global_step + 1
+            raise OmniError(f"the loss is {loss.item()} at step {step}: stopped before the update")
         for name in ("ce_text", "ce_code", "texts", "codes", "pe"):
             self.sums[name] = self.sums.get(name, 0.0) + float(parts[name])
         return (loss, parts) if return_outputs else loss

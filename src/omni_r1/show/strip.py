@@ -114,7 +114,7 @@ def gold_steps(record: dict[str, Any], pictures: Pictures) -> str:
     """What should have been drawn, folded; in the strip's columns, so that each stands below its drawing."""
     if not record["gold_images"]:
         return ""
-    panels = [f'<li class="panel words"></li>' for _ in record["question_images"]]
+    panels = ['<li class="panel words"></li>' for _ in record["question_images"]]
     for number, path in enumerate(record["gold_images"], 1):
         panels.append(panel("step", "", pictures.html(path, f"gold drawing {number}"), f"Gold step {number}"))
     count = len(record["gold_images"])

@@ -14,9 +14,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from omni_r1.data.miniature.corpus import changes, describe
-from omni_r1.data.miniature.tiles import SIDE, TILE
-from omni_r1.data.miniature.world import ANSWERS, KINDS, TASKS, sample
-from omni_r1.data.miniature.tiles import NAMES
+from omni_r1.data.miniature.tiles import NAMES, SIDE, TILE
+from omni_r1.data.miniature.world import ANSWERS, TASKS, sample
 from omni_r1.model import create
 from omni_r1.trajectory import TAGS
 
@@ -55,7 +54,8 @@ def code_name(code: int) -> str:
 def world_text(count: int = 4000) -> list[str]:
     """Questions, thoughts, captions and answers as the world says them."""
     rng = np.random.default_rng(0)
-    texts = [f"{word} {k}: " for word in ("THOUGHT", "Figure") for k in range(1, 10)] * 50 + [f"Final Answer: {a}" for task in TASKS for a in ANSWERS[task]]
+    texts = [f"{word} {k}: " for word in ("THOUGHT", "Figure") for k in range(1, 10)] * 50
+    texts += [f"Final Answer: {answer}" for task in TASKS for answer in ANSWERS[task]]
     for index in range(count):
         task = list(TASKS)[index % len(TASKS)]
         drawn = sample(task, rng)
@@ -96,7 +96,8 @@ def write(path: Path, texts: Iterable[str], *, language_model: dict = LANGUAGE_M
     learned.save(str(path / "tokenizer.json"))
     vocabulary = dict(sorted(learned.get_vocab().items(), key=lambda item: item[1]))
     side = vq["resolution"] // 2 ** (len(vq["channel_multiplier"]) - 1)
-    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "sep_token": SEPARATOR}
+    special = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIALS, strict=True))
+    special["sep_token"] = SEPARATOR
     files = {
         "config.json": {
             "architectures": ["ChameleonForConditionalGeneration"],

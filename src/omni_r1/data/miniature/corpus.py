@@ -32,7 +32,6 @@ from omni_r1.data.miniature.world import (
     boxed,
     chart_picture,
     close_look,
-    inside,
     marked,
     moved,
     pick,
@@ -61,7 +60,8 @@ def scene_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
     ]
     kind = NAMES[grid[cell]].split(" ")[1]
     if rng.random() < 0.25 or not neighbours:
-        return [Step(f"A box on the {kind}.", boxed(grid, cell)), Step("A close look at the box.", close_look(grid, cell))]
+        close = Step("A close look at the box.", close_look(grid, cell))
+        return [Step(f"A box on the {kind}.", boxed(grid, cell)), close]
     # A box beside the named thing, then a close look beside the box or at it.
     name, middle = pick(rng, neighbours)
     steps = [Step(f"A box on the thing {name} the {kind}.", boxed(grid, middle))]
@@ -110,7 +110,8 @@ def describe(task: str, grid: Grid) -> str:
     if task == "scene":
         return "A meadow with " + ", ".join(f"a {NAMES[grid[cell]]}" for cell in things(grid)) + "."
     if task == "chart":
-        bars = [f"{NAMES[grid[SIDE - 2, column]].split(' ')[0]} {height}" for column, height in bar_heights(grid).items()]
+        colours = {column: NAMES[grid[SIDE - 2, column]].split(" ")[0] for column in range(SIDE)}
+        bars = [f"{colours[column]} {height}" for column, height in bar_heights(grid).items()]
         return "A chart with bars " + ", ".join(bars) + "."
     return {"diagram": "A ray among mirrors.", "board": "A robot among walls."}[task]
 
@@ -216,7 +217,8 @@ def png(grid: Grid) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for kind, help_text in (("base", "captioned pictures"), ("traces", "gold reasoning"), ("bench", "held-out questions")):
+    helps = {"base": "captioned pictures", "traces": "gold reasoning", "bench": "held-out questions"}
+    for kind, help_text in helps.items():
         one = kinds.add_parser(kind, help=help_text)
         if kind != "bench":
             one.add_argument("checkpoint", type=Path, help="checkpoint whose VQ encodes the pictures")

@@ -109,7 +109,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     omni = load(args.checkpoint)
-    figures = train(omni.model.model.vqmodel, steps=args.steps, seed=args.seed, log=lambda line: print(line, flush=True))
+    vq = omni.model.model.vqmodel
+    figures = train(vq, steps=args.steps, seed=args.seed, log=lambda line: print(line, flush=True))
     print(json.dumps(figures), flush=True)
     omni.save(args.checkpoint)
 

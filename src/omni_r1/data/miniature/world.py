@@ -1,11 +1,11 @@
 """The miniature world: four tasks of the paper's Uni-Tasks, each solved by drawing, each drawn and judged by rule.
 
-| task    | Uni-Task (paper sec 3)   | picture               | step drawn (Uni-Skill)                                     |
-|---------|--------------------------|-----------------------|------------------------------------------------------------|
-| scene   | Natural-Scene Perception | things on a meadow    | a box on a thing, then a close look beside it (grounding)  |
-| chart   | Structured-Image         | a bar chart           | a mark under every taller (shorter) bar (marking)          |
-| diagram | Diagrammatic Math        | a ray among mirrors   | the ray drawn until it lands (auxiliary line)              |
-| board   | Vision-Operational       | a robot among walls   | the board after each move (visual prediction)              |
+| task    | Uni-Task (paper sec 3)   | picture             | step drawn (Uni-Skill)                            |
+|---------|--------------------------|---------------------|---------------------------------------------------|
+| scene   | Natural-Scene Perception | things on a meadow  | a box, then a close look beside it (grounding)    |
+| chart   | Structured-Image         | a bar chart         | a mark under every taller bar (marking)           |
+| diagram | Diagrammatic Math        | a ray among mirrors | the ray drawn until it lands (auxiliary line)     |
+| board   | Vision-Operational       | a robot among walls | the board after each move (visual prediction)     |
 
 A picture is a grid of tile numbers (see `tiles`). A thought never says what its drawing shows, so the drawing carries
 the reasoning. Training and bench never share a sample: the digest of picture and question decides the side.
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from omni_r1.data.miniature.tiles import COLOURS, KINDS, NAMES, NUMBER, SIDE, icon, read
 from omni_r1.trajectory import IMAGE_MARK
-from omni_r1.data.miniature.tiles import COLOURS, KINDS, NAMES, NUMBER, SIDE, draw, icon, read
 
 Grid = np.ndarray  # (8, 8) tile numbers
 Cell = tuple[int, int]  # row, column
@@ -111,7 +111,8 @@ def scene(rng: np.random.Generator) -> Sample:
     kinds = rng.permutation(list(KINDS))
     for cell, kind in zip(cells, kinds, strict=False):
         grid[cell] = NUMBER[f"{pick(rng, NAMES_OF_COLOURS)} {kind}"]
-    ask = pick(rng, ("What colour is the thing {} the thing {} the {}?", "Name the colour of what is {} the thing {} the {}."))
+    asks = ("What colour is the thing {} the thing {} the {}?", "Name the colour of what is {} the thing {} the {}.")
+    ask = pick(rng, asks)
     return Sample(
         "scene",
         ask.format(second, first, kinds[0]) + PICTURE,
@@ -249,7 +250,8 @@ def board(rng: np.random.Generator) -> Sample:
     for move in moves:
         now = moved(now, move)
         steps.append(Step(f"The robot moves {move}.", now))
-    ask = pick(rng, ("The robot moves {}, {}, {}. On which colour is it?", "After {}, {} and {}, what is under the robot?"))
+    asks = ("The robot moves {}, {}, {}. On which colour is it?", "After {}, {} and {}, what is under the robot?")
+    ask = pick(rng, asks)
     answer = NAMES[now[robot_cell(now)]].removeprefix("robot on ")
     return Sample("board", ask.format(*moves) + PICTURE, grid, tuple(steps), answer)
 
@@ -302,9 +304,5 @@ def judge(drawn: np.ndarray, gold: np.ndarray) -> Verdict:
         return Verdict(False, ". ".join(f"{word}: {named(found)}" for word, found in parts if found))
     if same < MOST_UNCHANGED:
         return Verdict(False, f"the right marks, but {SIDE * SIDE - same} of {SIDE * SIDE} tiles differ")
-    return Verdict(True, "as it should be" if same == SIDE * SIDE else f"{SIDE * SIDE - same} tiles differ, none that matters")
-
-
-def picture(grid: Grid) -> np.ndarray:
-    """The pixels of a grid, (64, 64, 3) uint8."""
-    return draw(grid)
+    different = SIDE * SIDE - same
+    return Verdict(True, f"{different} tiles differ, none that matters" if different else "as it should be")
