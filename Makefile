@@ -1,29 +1,40 @@
+# `make` keeps everything in .venv; a changed pyproject.toml or constraints.txt installs anew.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet -c constraints.txt
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help demo test check
-.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+.DELETE_ON_ERROR:
 
-help: ## list these targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/core: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(INSTALL) torch
-	$(INSTALL) -e .
-	@touch $@
-
-.venv/dev: .venv/core
-	$(INSTALL) -e '.[dev]'
-	@touch $@
-
-demo: .venv/core ## install and run the miniature: table, records and report under out/demo
+demo: .venv/.core ## install, then run the miniature: bench, figures, report
 	$(BIN)/omni-r1 demo
 
-test: .venv/dev ## install and run the tests
-	$(BIN)/python -m pytest -q
+test: .venv/.dev ## install with the test tools, then run every test
+	$(BIN)/pytest
 
-check: .venv/dev ## style and types
-	$(BIN)/ruff check .
+check: .venv/.dev ## lint, formatting and types
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
+
+format: .venv/.dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.core: $(SOURCES) | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+.venv/.dev: $(SOURCES) | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $@ .venv/.core

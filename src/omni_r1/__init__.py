@@ -12,9 +12,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(
-    path: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
-) -> "Omni":
+def load(path: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None) -> "Omni":
     """Load a checkpoint in the published layout; see `omni_r1.model.load`."""
     from omni_r1.model import load as load_checkpoint
 

@@ -141,7 +141,7 @@ class BenchOptions:
     template: Template = option("plain", help="how the prompt is laid out")
     mode: Mode = option("interleaved", help="grammar of the response")
     max_new_tokens: int = option(4096, help="tokens of a response, images included")
-    limit: int | None = option(None, help="only so many questions, spread over the tasks")
+    limit: int | None = option(None, help="only the first so many questions")
     swap_pictures: bool = option(False, help="show each question another's picture: do pictures count?")
     batch_size: int = option(100, help="questions answered together")
     seed: int = option(0, help="seed; greedy decoding does not use it")
@@ -215,7 +215,7 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
             help=text.replace("%", "%%"),
         )
         if kind is bool:
-            off = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
+            off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
             parser.add_argument(_flag(f"no_{item.name}"), dest=item.name, **off)
     return parser
 

@@ -45,7 +45,7 @@ def test_open_image(tmp_path, format):
         b"\0",
         b"not an image at all\n" * 9,
         encoded()[:60],
-        encoded()[:-20],
+        encoded()[:-60],
         encoded("JPEG")[:200],
         png_header(50_000, 50_000),
         png_header(9_000, 9_000),

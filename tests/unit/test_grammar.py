@@ -113,7 +113,7 @@ def test_illegal_tokens(vocabulary):
 
 
 def test_broken_image_at_the_end_of_the_prompt(vocabulary):
-    for prompt in ([vocabulary.boi, 0], image(vocabulary)[:4] + [vocabulary.eoi], image(vocabulary)[:-1] + [4]):
+    for prompt in ([vocabulary.boi, 0], image(vocabulary)[:4] + [vocabulary.eoi], image(vocabulary)[:6] + [4]):
         for mode in ("interleaved", "image-only"):
             with pytest.raises(GrammarError):
                 Grammar(vocabulary, mode).start(prompt, 1000)

@@ -67,9 +67,8 @@ class TransformersBackend:
     @torch.inference_mode()
     def _decode(self, rows: list[Row], grammar: Grammar, options: SamplingOptions, meter: "_Meter") -> None:
         """Run one batch to its end, filling the rows in place."""
-        device = self.model.device
-        batch = _Batch(rows, self.vocabulary.pad, device)
-        uniform = _uniform(rows, options).to(device) if options.do_sample else None
+        batch = _Batch(rows, self.model.config.num_hidden_layers, self.vocabulary.pad, self.model.device)
+        uniform = _uniform(rows, options).to(self.model.device) if options.do_sample else None
         for step in range(options.max_new_tokens):
             logits = grammar.mask(batch.forward(self.model), [row.state for row in batch.rows])
             draw = None if uniform is None else uniform[batch.places, step]
@@ -146,7 +145,7 @@ def _uniform(rows: Sequence[Row], options: SamplingOptions) -> Tensor:
 class _Batch:
     """Rows being decoded together: their left-padded inputs and their cache."""
 
-    def __init__(self, rows: list[Row], pad: int, device: torch.device) -> None:
+    def __init__(self, rows: list[Row], layers: int, pad: int, device: torch.device) -> None:
         width = max(len(row.ids) for row in rows)
         padded = [[pad] * (width - len(row.ids)) + row.ids for row in rows]
         real = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows]
@@ -155,7 +154,8 @@ class _Batch:
         self.input = torch.tensor(padded, device=device)
         self.mask = torch.tensor(real, device=device)
         self.position = (self.mask.cumsum(1) - 1).clamp(min=0)
-        self.cache = Cache(layer_class_to_replicate=GrowingLayer)
+        self.layers = [GrowingLayer() for _ in range(layers)]
+        self.cache = Cache(layers=[*self.layers])
 
     def forward(self, model: Any) -> Tensor:
         """fp32 logits (B, V) of the next token."""
@@ -185,40 +185,45 @@ class _Batch:
     def _keep(self, places: Tensor) -> None:
         self.places, self.input = self.places[places], self.input[places]
         self.mask, self.position = self.mask[places], self.position[places]
-        for layer in self.cache.layers:
+        for layer in self.layers:
             layer.batch_select_indices(places)
 
 
 class GrowingLayer(DynamicLayer):
     """A cache layer with spare room. Upstream's copies all its keys and values for every new token."""
 
+    room: tuple[Tensor, Tensor]
+
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
-        self._make_room(key_states[:, :, :0], value_states[:, :, :0], key_states.shape[-2])
+        self.length = 0
+        self.room = key_states[:, :, :0], value_states[:, :, :0]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append keys and values (B, heads, new, head_dim) and return all of them so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        start = self.keys.shape[-2]
-        end = start + key_states.shape[-2]
-        if end > self.room[0].shape[-2]:
-            self._make_room(self.keys, self.values, end)
-        for store, states in zip(self.room, (key_states, value_states), strict=True):
-            store[:, :, start:end] = states
-        self.keys, self.values = (store[:, :, :end] for store in self.room)
-        return self.keys, self.values
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        if self.length > self.room[0].shape[-2]:
+            self.room = _more_room(self.room[0], start, self.length), _more_room(self.room[1], start, self.length)
+        self.room[0][:, :, start : self.length] = key_states
+        self.room[1][:, :, start : self.length] = value_states
+        return self._show()
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        self._make_room(self.keys[indices], self.values[indices], self.keys.shape[-2])
+        self.room = self.room[0][indices], self.room[1][indices]
+        self._show()
 
-    def _make_room(self, keys: Tensor, values: Tensor, length: int) -> None:
-        """Move `keys` and `values` to stores with room for `length` tokens and some more."""
-        filled, capacity = keys.shape[-2], length + max(64, length // 4)
-        self.room = tuple(states.new_empty(*states.shape[:2], capacity, states.shape[3]) for states in (keys, values))
-        for store, states in zip(self.room, (keys, values), strict=True):
-            store[:, :, :filled] = states
-        self.keys, self.values = (store[:, :, :filled] for store in self.room)
+    def _show(self) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = self.room[0][:, :, : self.length], self.room[1][:, :, : self.length]
+        return self.keys, self.values
+
+
+def _more_room(store: Tensor, filled: int, length: int) -> Tensor:
+    """A store (B, heads, length and some more, head_dim) that begins with what fills this one."""
+    larger = store.new_empty(*store.shape[:2], length + max(64, length // 4), store.shape[3])
+    larger[:, :, :filled] = store[:, :, :filled]
+    return larger
 
 
 class _Meter:

@@ -60,9 +60,7 @@ class Omni:
         checkpoint.write(Path(path), self.model, self.config, self.companions, dtype)
 
 
-def load(
-    path: str | Path, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
-) -> Omni:
+def load(path: str | Path, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None) -> Omni:
     """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists.
 
     `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32.
@@ -73,7 +71,8 @@ def load(
     raw = checkpoint.read_config(folder)
     vocabulary = Vocabulary.from_checkpoint(folder)
     frame = checkpoint.skeleton(raw, folder / "config.json")
-    model = checkpoint.read_weights(folder, frame, dtype).to(target).eval()
+    model = checkpoint.read_weights(folder, frame, dtype)
+    model.to(target)  # type: ignore[arg-type]  # upstream's decorator loses the signature
     return Omni(model, vocabulary, raw, checkpoint.read_companions(folder))
 
 

@@ -35,7 +35,7 @@ class Chameleon(ChameleonForConditionalGeneration):
     def __init__(self, config: ChameleonConfig) -> None:
         super().__init__(config)
         self.loss_type = "ForCausalLM"  # upstream guesses it from the class name
-        self.model.vqmodel.decoder = VQDecoder(config.vq_config)
+        self.model.vqmodel.decoder = VQDecoder(self.model.vqmodel.config)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Chameleon":

@@ -123,7 +123,7 @@ def write(
         "architectures": ["ChameleonForConditionalGeneration"],
         "torch_dtype": str(stored).removeprefix("torch."),
         # Where transformers 5 has written the config before, the original's names for these are gone.
-        "rope_theta": raw.get("rope_theta", model.config.rope_parameters["rope_theta"]),
+        "rope_theta": model.config.to_dict()["rope_parameters"]["rope_theta"],
         "rope_scaling": raw.get("rope_scaling"),
     }
     write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -7,6 +7,7 @@ Shape letters: n images, S codes per image, R resolution, h w code grid (S = h *
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 from transformers.models.chameleon.modeling_chameleon import (
-    ChameleonVQVAE,
     ChameleonVQVAEEncoderAttnBlock,
     ChameleonVQVAEEncoderResnetBlock,
 )
@@ -23,6 +23,7 @@ from transformers.models.chameleon.modeling_chameleon import (
 from omni_r1.errors import InputError
 
 PIXEL_SCALE = 0.0078  # of the published preprocessor: x * 0.0078 - 1, not exactly 2 / 255
+VQ = Any  # upstream's ChameleonVQVAE with a `decoder` attached, which its class does not know of
 MAX_ASPECT = 64  # the short side is scaled to R, so the long side of a strip would grow without bound
 IMAGES_AT_ONCE = 8
 
@@ -72,7 +73,7 @@ class VQDecoder(nn.Module):
         widths = [config.base_channels * multiplier for multiplier in config.channel_multiplier]
         top = widths[-1]
         self.conv_in = nn.Conv2d(config.latent_channels, top, 3, padding=1)
-        self.mid = nn.Module()
+        self.mid: Any = nn.Module()
         self.mid.block_1 = ChameleonVQVAEEncoderResnetBlock(config, top, top)
         self.mid.attn_1 = ChameleonVQVAEEncoderAttnBlock(top) if vanilla else nn.Identity()
         self.mid.block_2 = ChameleonVQVAEEncoderResnetBlock(config, top, top)
@@ -98,20 +99,20 @@ class VQDecoder(nn.Module):
         return self.conv_out(x * torch.sigmoid(x))
 
 
-def codes_to_pixels(vq: ChameleonVQVAE, codes: Tensor) -> Tensor:
+def codes_to_pixels(vq: VQ, codes: Tensor) -> Tensor:
     """Codes (n, S) in row-major order, to unclipped pixels (n, 3, R, R). Differentiable in the decoder."""
     side = int(codes.shape[1] ** 0.5)
     latents = vq.quantize.embedding(codes).unflatten(1, (side, side)).permute(0, 3, 1, 2)
     return vq.decoder(vq.post_quant_conv(latents.contiguous()))
 
 
-def pixels_to_codes(vq: ChameleonVQVAE, pixels: Tensor) -> Tensor:
+def pixels_to_codes(vq: VQ, pixels: Tensor) -> Tensor:
     """Pixels (n, 3, R, R) as `to_pixels` makes them, to codes (n, S)."""
     return vq.encode(pixels).image_tokens.view(pixels.shape[0], -1)
 
 
 @torch.no_grad()
-def encode_images(vq: ChameleonVQVAE, images: Sequence[Image.Image]) -> Tensor:
+def encode_images(vq: VQ, images: Sequence[Image.Image]) -> Tensor:
     """PIL images to codes (n, S) on the CPU. Always fp32, also under autocast: in bf16 one id in ten changes."""
     parts = [torch.empty(0, code_count(vq.config), dtype=torch.long)]
     with torch.autocast(vq.device.type, enabled=False):
@@ -122,7 +123,7 @@ def encode_images(vq: ChameleonVQVAE, images: Sequence[Image.Image]) -> Tensor:
 
 
 @torch.no_grad()
-def decode_codes(vq: ChameleonVQVAE, codes: Tensor) -> list[Image.Image]:
+def decode_codes(vq: VQ, codes: Tensor) -> list[Image.Image]:
     """Codes (n, S) to PIL images of R x R pixels."""
     images: list[Image.Image] = []
     with torch.autocast(vq.device.type, enabled=False):
@@ -171,9 +172,7 @@ def _square(image: Image.Image, resolution: int) -> np.ndarray:
     short, long = sorted(image.size)
     if long > MAX_ASPECT * short:
         raise ValueError(f"{image.width} x {image.height} pixels is more than {MAX_ASPECT} times as long as wide")
-    width, height = (
-        resolution if side == short else int(resolution * long / short) for side in image.size
-    )
+    width, height = (resolution if side == short else int(resolution * long / short) for side in image.size)
     left, top = (width - resolution) // 2, (height - resolution) // 2
     scaled = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(scaled.crop((left, top, left + resolution, top + resolution)))

@@ -41,7 +41,7 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]]) -> str:
             parts.append("Nothing here is graded: the questions came without gold answers.")
     else:
         bounds = interval(summary, COLUMNS[0], OVERALL)
-        within = f" (95 % interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
+        within = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
         parts = [f"The model answered <b>{percent(found['accuracy'])}</b> of {count} right{within}."]
     others = []
     if found["control_accuracy"] is not None:
@@ -49,7 +49,8 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]]) -> str:
     if found["chance"] is not None:
         others.append(f"the best guess without looking {percent(found['chance'])}")
     if others:
-        parts.append((" and ".join(others) + ".").capitalize())
+        text = " and ".join(others)
+        parts.append(f"{text[0].upper()}{text[1:]}.")
     if found["step_accuracy"] is not None:
         parts.append(f"Of the drawings on the way, {percent(found['step_accuracy'])} are as they should be.")
     if failed := sum(verdict_of(record) == "failed" for record in records):
@@ -82,7 +83,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     if not shown:
         return ""
     heads = "".join(f'<th scope="col">{column.title}</th>' for column in shown)
-    key = '<span class="key"><i class="accuracy"></i>accuracy and its 95 % interval</span>'
+    key = '<span class="key"><i class="accuracy"></i>accuracy and its 95% interval</span>'
     if figures(summary, "control_accuracy"):
         key += '<span class="key"><i class="control"></i>text-only control</span>'
     if figures(summary, "chance"):
@@ -90,12 +91,12 @@ def summary_table(summary: dict[str, Any]) -> str:
     rows = []
     for name in names(summary):
         count = figures(summary, "count").get(name)
-        about = [UNI_TASKS.get(name, ""), f"{count} questions" if count is not None else ""]
-        title = f"{escape(name)}<small>{'<br>'.join(filter(None, about))}</small>"
+        about = [f"{count} questions" if count is not None else "", UNI_TASKS.get(name, "")]
+        title = f"{escape(name)}<small>{''.join(f'<span>{part}</span>' for part in about if part)}</small>"
         cells = []
         for column in shown:
             bounds = interval(summary, column, name)
-            within = f"<small>{100 * bounds[0]:.1f} – {100 * bounds[1]:.1f}</small>" if bounds else ""
+            within = f"<small>{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}</small>" if bounds else ""
             cells.append(f"<td>{percent(figures(summary, column.key).get(name))}{within}</td>")
         line = dots(summary, name)
         rows.append(f'<tr><th scope="row">{title}</th><td class="dots">{line}</td>{"".join(cells)}</tr>')

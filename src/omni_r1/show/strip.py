@@ -60,7 +60,8 @@ def drawing(said: str, segment: dict[str, Any], number: int, pictures: Pictures)
     if not segment.get("step"):
         return panel("step", prose(said) if said else "", picture, f"Drawing {number}")
     verdict = "right" if segment["step"]["correct"] else "wrong"
-    note = f"{mark(verdict)}<b>Step {number} {verdict}.</b> {escape(segment['step'].get('reason') or '')}"
+    reason = segment["step"].get("reason")
+    note = f"{mark(verdict)}<b>Step {number} {verdict}</b>{': ' + escape(reason) if reason else ''}"
     return panel(f"step {verdict}", prose(said) if said else "", picture, note)
 
 
@@ -105,7 +106,7 @@ def strip(record: dict[str, Any], pictures: Pictures) -> str:
     panels += [words(said)] if said else []
     if missing := undrawn(record):
         what = f"step {number + 1}" if missing == 1 else f"steps {number + 1} to {number + missing}"
-        panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', f"{mark('wrong')}<b>No {what}.</b>"))
+        panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', f"{mark('wrong')}<b>No {what}</b>"))
     panels.append(answer_panel(record))
     return f'<ol class="strip">{"".join(panels)}</ol>'
 
@@ -156,7 +157,7 @@ def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
         f'<article class="row {verdict}" id="r{number}" data-task="{escape(task)}" data-verdict="{verdict}" '
         f'data-steps="{steps_of(record)}">'
         f'<header><a href="#r{number}">{name}</a>{f"<span>{escape(task)}</span>" if task else ""}'
+        f"<span>{facts(record)}</span>"
         f"{f'<span class={verdict}>{mark(verdict)}{verdict}</span>' if verdict in VERDICTS else ''}</header>"
-        f'<h2 dir="auto">{question(record)}</h2>{failed}{strip(record, pictures)}{gold_steps(record, pictures)}'
-        f"<footer>{facts(record)}</footer></article>\n"
+        f'<h2 dir="auto">{question(record)}</h2>{failed}{strip(record, pictures)}{gold_steps(record, pictures)}</article>\n'
     )
