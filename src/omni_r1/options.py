@@ -242,7 +242,7 @@ def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dic
 def _convert(value: Any, hint: Any, name: str, file: str | None = None) -> Any:
     """The text of a flag or the value of a YAML key as the field's type. Raises InputError."""
     kind, may_be_none = _kind(hint)
-    if may_be_none and (value is None or value == "none"):
+    if may_be_none and str(value).lower() == "none":
         return None
     if typing.get_origin(kind) is list and isinstance(value, list):
         return [_convert(item, typing.get_args(kind)[0], name, file) for item in value]

@@ -37,12 +37,12 @@ PATHS = {
 
 
 def room_of(module: str) -> str | None:
-    """The innermost room a dotted name lies in; None for what is not this project's, or its top."""
-    parts = module.split(".")
-    if parts[0] != "omni_r1" or len(parts) == 1:
+    """The innermost room a dotted name lies in; None for what is not this project's, or its top's own names."""
+    top, *parts = module.split(".")
+    if top != "omni_r1" or not parts or parts[0].startswith("__"):
         return None
-    names = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
-    return next((name for name in names if name in ROOMS or name in COMMON), parts[1])
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next((name for name in names if name in ROOMS or name in COMMON), parts[0])
 
 
 def reach(room: str) -> set[str]:
@@ -89,11 +89,9 @@ def test_module_is_in_a_known_room(module):
 def test_imports_respect_the_rooms(module):
     room = room_of(module)
     allowed = reach(room) if room in ROOMS else COMMON
-    wrong = [
-        f"{PATHS[module].relative_to(SOURCE)}:{line} imports {name}"
-        for line, name in imports(ast.parse(PATHS[module].read_text()).body)
-        if room_of(name) not in allowed | {None, room} and not (name.startswith("omni_r1.__"))  # the top's own names
-    ]
+    where = PATHS[module].relative_to(SOURCE)
+    named = list(imports(ast.parse(PATHS[module].read_text()).body))
+    wrong = [f"{where}:{line} imports {name}" for line, name in named if room_of(name) not in allowed | {None, room}]
     assert not wrong
 
 

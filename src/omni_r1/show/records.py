@@ -78,6 +78,7 @@ class Pictures:
     def __init__(self, root: Path, width: int) -> None:
         self.root, self.width = root, width  # width: pixels there are for a picture on a page
         self.problems: list[InputError] = []
+        self.large = False  # whether there was one larger than blocks
 
     def html(self, path: str, about: str) -> str:
         try:
@@ -91,6 +92,7 @@ class Pictures:
             image.convert("RGB").save(smaller, "WEBP", quality=80)
             data, kind = smaller.getvalue(), "webp"
         blocks = max(image.size) <= SMALL
+        self.large |= not blocks
         times = max(1, self.width // image.width) if blocks else 1
         return (
             f'<button class="zoom" type="button"><img{" class=blocks" if blocks else ""} loading="lazy" decoding="async" '

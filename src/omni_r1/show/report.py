@@ -114,8 +114,7 @@ def circumstances(summary: dict[str, Any], run: dict[str, Any]) -> str:
         "mode": options.get("mode"),
         "seed": run.get("seed"),
         "started": run.get("started"),
-        "commit": run.get("commit"),
-        "machine": run.get("machine"),
+        "commit": str(run.get("commit") or "unknown")[:10],
     }
     for key, unit in (("tokens_per_second", "tokens a second"), ("seconds", "seconds in all")):
         if isinstance(summary.get(key), int | float):
@@ -177,6 +176,7 @@ def page(run_dir: Path) -> tuple[str, list[InputError]]:
         filters=filters(records),
         count=len(records),
         rows=rows,
+        size="large" if pictures.large else "small",
     )
     return html, problems + pictures.problems
 

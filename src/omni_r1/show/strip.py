@@ -65,22 +65,22 @@ def drawing(said: str, segment: dict[str, Any], number: int, pictures: Pictures)
     return panel(f"step {verdict}", prose(said) if said else "", picture, note)
 
 
-def answer_panel(record: dict[str, Any]) -> str:
-    """The answer, and below it the gold one and the control's."""
-    answer, gold, control, verdict = record.get("answer"), record.get("gold"), record.get("control"), verdict_of(record)
+def answer_panel(record: dict[str, Any], answer: str | None) -> str:
+    """The answer, and below it its verdict, the gold answer and the control's."""
+    gold, control, reason, verdict = record.get("gold"), record.get("control"), record.get("reason"), verdict_of(record)
     if answer is None and gold is None:
         return ""
     size = "" if len(answer or "") <= 12 else " long" if len(answer or "") <= 60 else " prose"
     middle = f'<div class="answer{size}" dir="auto">{escape(answer) if answer else "<i>no answer</i>"}</div>'
-    note = f"{mark(verdict)}<b>{verdict.capitalize()}.</b> " if verdict in VERDICTS else ""
+    note = f"{mark(verdict)}<b>Answer {verdict}</b>" if verdict in VERDICTS else ""
+    if reason:
+        note += f"{': ' if note else ''}{escape(reason)}"
     if gold is not None and verdict != "right":
-        note += f"Gold answer: <b>{escape(gold)}</b>. "
-    if record.get("reason"):
-        note += f"<span class=reason>{escape(record['reason'])}</span>"
+        note += f"<p>Gold answer: <b>{escape(gold)}</b></p>"
     if control:
         right = "right" if control.get("correct") else "wrong"
         said = escape(control["answer"]) if control.get("answer") else "no answer"
-        note += f'<p class="control">{mark(right)}Text-only control: <b>{said}</b></p>'
+        note += f'<p>{mark(right)}Text-only control: <b>{said}</b></p>'
     return panel(f"final {verdict}", f"{FINAL_ANSWER}", middle, note)
 
 
@@ -102,12 +102,15 @@ def strip(record: dict[str, Any], pictures: Pictures) -> str:
         number += 1
         panels.append(drawing(said, segment, number, pictures))
         said = ""
-    said = said.removesuffix(f"{FINAL_ANSWER} {record.get('answer')}").rstrip()  # the last panel says it
+    answer = record.get("answer")
+    if answer is None and FINAL_ANSWER in said:  # a run without grading, which reads no answers
+        answer = said.rpartition(FINAL_ANSWER)[2].strip()
+    said = said.removesuffix(f"{FINAL_ANSWER} {answer}").rstrip()  # the last panel says it
     panels += [words(said)] if said else []
     if missing := undrawn(record):
         what = f"step {number + 1}" if missing == 1 else f"steps {number + 1} to {number + missing}"
         panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', f"{mark('wrong')}<b>No {what}</b>"))
-    panels.append(answer_panel(record))
+    panels.append(answer_panel(record, answer))
     return f'<ol class="strip">{"".join(panels)}</ol>'
 
 
