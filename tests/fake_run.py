@@ -79,7 +79,7 @@ def record(folder: Path, number: int, rng: random.Random, size: int) -> dict[str
 
 def failed(number: int) -> dict[str, Any]:
     return {
-        "id": f"row {number + 1}", "status": "error", "error": f"bench.parquet:{number + 1}: field 'image': is no image",
+        "id": f"row {number + 1}", "status": "error", "error": f"bench.parquet:{number + 1}: is no image",
         "task": tuple(TASKS)[number % 4], "question": "", "question_images": [], "segments": [], "answer": None,
         "gold": "red", "gold_images": [], "correct": None, "reason": "", "valid": None, "images_whole": [],
         "stop": None, "tokens": 0, "logprob": 0.0, "seed": number, "control": None,

@@ -11,9 +11,7 @@ class InputError(OmniError):
     `file` is the path, `row` counts from 1, `field` is the key or option at fault.
     """
 
-    def __init__(
-        self, message: str, *, file: object = None, row: int | None = None, field: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, file: object = None, row: int | None = None, field: str | None = None) -> None:
         self.message, self.file, self.row, self.field = message, file, row, field
         place = ":".join(str(part) for part in (file, row) if part is not None)
         where = [part for part in (place, f"field '{field}'" if field else "") if part]

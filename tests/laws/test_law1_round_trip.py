@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
+
 from omni_r1.trajectory import TAGS, Image, Segment, Text, Trajectory
 from omni_r1.vocabulary import ParseError, Vocabulary
 

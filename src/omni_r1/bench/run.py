@@ -6,13 +6,13 @@ from pathlib import Path
 
 from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suite import Suite, load_suite, swap_pictures
-from omni_r1.data.miniature import checkpoint_path
 from omni_r1.files import write_atomic
 from omni_r1.generate.backend import SamplingOptions
 from omni_r1.generate.runner import SUMMARY, Answer, RunFolder, complete, record_of, tell_failures
 from omni_r1.model import load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.reward import extract_answer, grade
+from omni_r1.shipped import checkpoint_path
 from omni_r1.trajectory import Trajectory
 
 

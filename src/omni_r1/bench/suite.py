@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image as Picture
 
-from omni_r1.data import miniature
+from omni_r1 import shipped
 from omni_r1.errors import InputError
 from omni_r1.files import open_image
 from omni_r1.generate.runner import Question
@@ -88,7 +88,7 @@ def judge_miniature(drawn: Picture.Image, gold: Picture.Image) -> tuple[bool, st
 def load_suite(data: str) -> Suite:
     """A suite by name or by the path of its parquet."""
     if data == SHIPPED:
-        return Suite(SHIPPED, read_parquet(miniature.BENCH), judge_miniature)
+        return Suite(SHIPPED, read_parquet(shipped.BENCH), judge_miniature)
     return Suite(Path(data).stem, read_parquet(Path(data)))
 
 
@@ -102,6 +102,4 @@ def swap_pictures(questions: Sequence[Question]) -> list[Question]:
         for group in by_task.values()
         for place, question in enumerate(group)
     }
-    return [
-        Question(q.id, q.text, donor[id(q)].images, q.task, q.gold, q.gold_images, q.error) for q in questions
-    ]
+    return [Question(q.id, q.text, donor[id(q)].images, q.task, q.gold, q.gold_images, q.error) for q in questions]

@@ -15,7 +15,6 @@ from typing import Any
 
 from PIL import Image as Picture
 
-from omni_r1.data.miniature import checkpoint_path
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import AppendLog, open_image, read_jsonl, write_atomic
 from omni_r1.generate.backend import Completion, SamplingOptions
@@ -23,6 +22,7 @@ from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import GenerateOptions
 from omni_r1.run_record import describe_run, progress
+from omni_r1.shipped import checkpoint_path
 from omni_r1.trajectory import TEMPLATES, Image, Text, Trajectory, interleave
 from omni_r1.vocabulary import Vocabulary
 

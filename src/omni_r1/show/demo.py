@@ -1,7 +1,7 @@
 """`omni-r1 demo`: the miniature on its held-out bench, offline, with a table and a page to look at."""
 
+from omni_r1 import shipped
 from omni_r1.bench.run import run_bench
-from omni_r1.data import miniature
 from omni_r1.errors import InputError
 from omni_r1.options import SHIPPED, BenchOptions, DemoOptions
 from omni_r1.show.report import report
@@ -12,13 +12,13 @@ LONGEST = 400  # tokens; the board's three drawings and its words take about 260
 
 def demo(options: DemoOptions) -> int:
     """The verb: bench, table on the terminal, report.html beside the records."""
-    if not miniature.MODEL.is_dir():
-        raise InputError("the miniature's checkpoint is not there; runs/miniature.sh trains it", file=miniature.MODEL)
+    if not shipped.MODEL.is_dir():
+        raise InputError("the miniature's checkpoint is not there; runs/miniature.sh trains it", file=shipped.MODEL)
     folder, summary, code = run_bench(
         BenchOptions(
             model_path=SHIPPED,
             output_dir=options.output_dir,
-            control_path=str(miniature.CONTROL) if options.control else None,
+            control_path=str(shipped.CONTROL) if options.control else None,
             max_new_tokens=LONGEST,
             limit=options.limit,
             batch_size=options.batch_size,

@@ -95,7 +95,7 @@ class Pictures:
         self.large |= not blocks
         times = max(1, self.width // image.width) if blocks else 1
         return (
-            f'<button class="zoom" type="button"><img{" class=blocks" if blocks else ""} loading="lazy" decoding="async" '
-            f'width="{image.width * times}" height="{image.height * times}" alt="{escape(about)}" '
+            f'<button class="zoom" type="button"><img{" class=blocks" if blocks else ""} loading="lazy" '
+            f'decoding="async" width="{image.width * times}" height="{image.height * times}" alt="{escape(about)}" '
             f'src="data:image/{kind};base64,{base64.b64encode(data).decode()}"></button>'
         )

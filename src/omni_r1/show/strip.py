@@ -80,16 +80,16 @@ def answer_panel(record: dict[str, Any], answer: str | None) -> str:
     if control:
         right = "right" if control.get("correct") else "wrong"
         said = escape(control["answer"]) if control.get("answer") else "no answer"
-        note += f'<p>{mark(right)}Text-only control: <b>{said}</b></p>'
-    return panel(f"final {verdict}", f"{FINAL_ANSWER}", middle, note)
+        note += f"<p>{mark(right)}Text-only control: <b>{said}</b></p>"
+    return panel(f"final {verdict}", FINAL_ANSWER, middle, note)
 
 
 def strip(record: dict[str, Any], pictures: Pictures) -> str:
     given = record["question_images"]
-    panels = [
-        panel("given", "The picture" if len(given) == 1 else f"Picture {number}", pictures.html(path, f"picture {number}"))
-        for number, path in enumerate(given, 1)
-    ]
+    panels = []
+    for number, path in enumerate(given, 1):
+        caption = "The picture" if len(given) == 1 else f"Picture {number}"
+        panels.append(panel("given", caption, pictures.html(path, f"picture {number}")))
     said, number = "", 0  # said: a thought that waits for its drawing
     for segment in record["segments"]:
         if "text" in segment:
@@ -108,8 +108,9 @@ def strip(record: dict[str, Any], pictures: Pictures) -> str:
     said = said.removesuffix(f"{FINAL_ANSWER} {answer}").rstrip()  # the last panel says it
     panels += [words(said)] if said else []
     if missing := undrawn(record):
-        what = f"step {number + 1}" if missing == 1 else f"steps {number + 1} to {number + missing}"
-        panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', f"{mark('wrong')}<b>No {what}</b>"))
+        what = f"Step {number + 1}" if missing == 1 else f"Steps {number + 1} to {number + missing}"
+        note = f"{mark('wrong')}<b>{what} missing</b>"
+        panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', note))
     panels.append(answer_panel(record, answer))
     return f'<ol class="strip">{"".join(panels)}</ol>'
 
@@ -162,5 +163,6 @@ def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
         f'<header><a href="#r{number}">{name}</a>{f"<span>{escape(task)}</span>" if task else ""}'
         f"<span>{facts(record)}</span>"
         f"{f'<span class={verdict}>{mark(verdict)}{verdict}</span>' if verdict in VERDICTS else ''}</header>"
-        f'<h2 dir="auto">{question(record)}</h2>{failed}{strip(record, pictures)}{gold_steps(record, pictures)}</article>\n'
+        f'<h2 dir="auto">{question(record)}</h2>{failed}'
+        f"{strip(record, pictures)}{gold_steps(record, pictures)}</article>\n"
     )

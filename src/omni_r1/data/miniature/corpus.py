@@ -55,9 +55,7 @@ def things(grid: Grid) -> list[tuple[int, int]]:
 def scene_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
     cells = things(grid)
     cell = cells[int(rng.integers(len(cells)))]
-    neighbours = [
-        (name, shifted(cell, by)) for name, by in DIRECTIONS.items() if shifted(cell, by) in cells
-    ]
+    neighbours = [(name, shifted(cell, by)) for name, by in DIRECTIONS.items() if shifted(cell, by) in cells]
     kind = NAMES[grid[cell]].split(" ")[1]
     if rng.random() < 0.25 or not neighbours:
         close = Step("A close look at the box.", close_look(grid, cell))
