@@ -14,7 +14,7 @@ if [ ! -e "$work/vq.done" ]; then
     touch "$work/vq.done"
 fi
 [ -e "$work/base.jsonl" ] || {
-    $python -m omni_r1.data.miniature.corpus base "$work/blank" "$work/base.jsonl.part" --count 24000 --seed 1
+    $python -m omni_r1.data.miniature.corpus base "$work/blank" "$work/base.jsonl.part" --count 19200 --seed 1
     mv "$work/base.jsonl.part" "$work/base.jsonl"
 }
 [ -e "$work/traces.jsonl" ] || {

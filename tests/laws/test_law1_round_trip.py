@@ -29,7 +29,7 @@ def segments(recipe: bytes, words: str) -> list[Segment]:
 
 
 @CASES
-@given(st.binary(max_size=12), st.binary(max_size=12), st.text(max_size=12), st.booleans())
+@given(st.binary(max_size=6), st.binary(max_size=6), st.text(max_size=8), st.booleans())
 def test_parse_inverts_render(vocabulary: Vocabulary, asked: bytes, said: bytes, words: str, ended: bool):
     trajectory = Trajectory(tuple(segments(asked, words)), tuple(segments(said, words)), ended)
     rendered = vocabulary.render(trajectory)

@@ -127,11 +127,6 @@ def test_parse_errors_name_the_place(vocabulary):
         fault([text], length)
 
 
-def test_ids_without_a_token_are_misplaced(vocabulary):
-    with pytest.raises(Misplaced):
-        vocabulary.parse([vocabulary.size - 1])
-
-
 def test_tokens_and_codes(vocabulary):
     codes = torch.randint(files.CODES, (3, 16))
     ids = vocabulary.codes_to_tokens(codes)

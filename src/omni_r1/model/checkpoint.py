@@ -58,7 +58,7 @@ def locate(path: str | Path, revision: str | None = None) -> Path:
     except HFValidationError:
         raise CheckpointError(f"{path}: no such folder") from None
     except (HfHubHTTPError, OSError) as error:  # OSError: offline, or the name is neither cached nor reachable
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: no such folder, and not to be had from the hub: {reason}") from error
 
 

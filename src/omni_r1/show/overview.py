@@ -44,7 +44,8 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]]) -> str:
     if found["step_accuracy"] is not None:
         parts.append(f"Of the drawings on the way, {percent(found['step_accuracy'])} are as they should be.")
     if failed := sum(verdict_of(record) == "failed" for record in records):
-        parts.append(f"{failed} failed and count as wrong; each shows its error.")
+        graded = "" if found["accuracy"] is None else ", counted as wrong"
+        parts.append(f"{questions(failed)} failed{graded}; each shows its error.")
     return " ".join(parts)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from omni_r1.errors import InputError
 from omni_r1.files import open_image, parse_line, read_jsonl
 
-RESULTS, SUMMARY, RUN = "results.jsonl", "summary.json", "run.json"
+RESULTS, RUN = "results.jsonl", "run.json"
 FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
     "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "valid": bool, "stop": str,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic
 from omni_r1.show.overview import circumstances, questions, sentence, summary_table
-from omni_r1.show.records import RESULTS, RUN, SUMMARY, Pictures, escape, read_object, read_records
+from omni_r1.show.records import RESULTS, RUN, Pictures, escape, read_object, read_records
 from omni_r1.show.strip import article, mark, steps_of, verdict_of
+from omni_r1.show.table import SUMMARY
 
 if TYPE_CHECKING:
     from omni_r1.options import ReportOptions
@@ -68,6 +69,7 @@ def page(run_dir: Path) -> tuple[str, list[InputError]]:
         name=escape(name),
         title=f"{questions(len(records))}, answered {'by drawing' if drawn else 'in text'}",
         sentence=sentence(summary, records),
+        drawn="" if drawn else " hidden",
         judged="" if judged else " hidden",
         table=summary_table(summary),
         circumstances=circumstances(summary, run),

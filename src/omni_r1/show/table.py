@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from omni_r1.errors import InputError
 
+SUMMARY = "summary.json"
 OVERALL = "overall"
 NOTHING = "–"
 
@@ -29,11 +30,11 @@ def figures(summary: dict[str, Any], key: str | None) -> dict[str, Any]:
     """The figures under a key, `{"overall": ..., task: ...}`; none where the run has no such key."""
     found = summary.get(key or "") or {}
     if not isinstance(found, dict):
-        raise InputError(f"must be figures by task, not {type(found).__name__}", field=key)
+        raise InputError(f"must be figures by task, not {type(found).__name__}", file=SUMMARY, field=key)
     for figure in found.values():
         parts = figure if isinstance(figure, list | tuple) and len(figure) == 2 else [figure]
         if not all(part is None or isinstance(part, int | float) for part in parts):
-            raise InputError(f"must be numbers, not {figure!r}", field=key)
+            raise InputError(f"must be numbers, not {figure!r}", file=SUMMARY, field=key)
     return found
 
 
