@@ -9,6 +9,7 @@ size: the same patch always has the same code, whatever is beside it.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omni_r1.data.miniature.corpus import pictures
-from omni_r1.data.miniature.tiles import NAMES, PIXELS, SIDE, draw, read
+from omni_r1.data.miniature.tiles import NAMES, PIXELS, SIDE, TILE, draw, read
 from omni_r1.model import load
+from omni_r1.model.vq import PIXEL_SCALE, codes_to_pixels, pixels_to_codes, to_images
 
-STEPS, BATCH, LEARNING_RATE = 600, 16, 2e-3
+STEPS, PAINTING_STEPS, BATCH, LEARNING_RATE = 450, 900, 16, 2e-3
+SHARPNESS = 2.0  # logits of the readability loss per squared distance of a tile, values in [-1, 1]
 
 
 def codebook(width: int) -> Tensor:
@@ -32,42 +35,51 @@ def codebook(width: int) -> Tensor:
     return components / components.std()
 
 
-def batch(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Grids (size, 8, 8): half from the world, half with every tile equally likely anywhere."""
+def to_tensor(images: np.ndarray) -> Tensor:
+    """Images (n, R, R, 3) uint8 -> normalised pixels (n, 3, R, R), as the processor makes them."""
+    return torch.tensor(images).permute(0, 3, 1, 2).float() * PIXEL_SCALE - 1.0
+
+
+def batch(rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+    """Pixels (size, 3, 64, 64) and tile numbers (size, 64).
+
+    Half are pictures of the world, half have any tile anywhere, equally likely.
+    """
     world = pictures(rng, size // 2)
-    return np.concatenate([world, rng.integers(len(NAMES), size=(size - len(world), SIDE, SIDE))])
+    grids = np.concatenate([world, rng.integers(len(NAMES), size=(size - len(world), SIDE, SIDE))])
+    return to_tensor(np.stack([draw(grid) for grid in grids])), torch.tensor(grids).flatten(1)
 
 
-def to_pixels(grids: np.ndarray) -> Tensor:
-    """Grids (n, 8, 8) -> normalised pixels (n, 3, 64, 64), as the processor makes them (x * 0.0078 - 1)."""
-    images = np.stack([draw(grid) for grid in grids])
-    return torch.tensor(images).permute(0, 3, 1, 2).float() * 0.0078 - 1.0
-
-
-def losses(vq, grids: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Encoder loss, decoder loss, and the share of codes the encoder gets right."""
-    pixels, codes = to_pixels(grids), torch.tensor(grids).flatten(1)
+def seeing_loss(vq, pixels: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the encoder lands from the codes (n, 64) of the tiles it sees, and the share it gets right."""
     table = vq.quantize.embedding.weight
     found = vq.quant_conv(vq.encoder(pixels)).flatten(2).transpose(1, 2)  # (n, 64, D)
     distance = torch.cdist(found, table[None].expand(len(found), -1, -1)).square()
-    seen = F.cross_entropy(-distance.flatten(0, 1), codes.flatten())
-    commit = F.mse_loss(found, table[codes])
-    wanted = table[codes].transpose(1, 2).reshape(len(grids), -1, SIDE, SIDE)
-    painted = vq.decoder(vq.post_quant_conv(wanted))
-    paint = F.l1_loss(painted, pixels) + F.mse_loss(painted, pixels)
-    return seen + commit, paint, (distance.argmin(-1) == codes).float().mean()
+    loss = F.cross_entropy(-distance.flatten(0, 1), codes.flatten()) + F.mse_loss(found, table[codes])
+    return loss, (distance.argmin(-1) == codes).float().mean()
+
+
+def painting_loss(vq, pixels: Tensor, codes: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
+    """How far painted pixels are from the true ones, and the share of painted tiles that read as what they should.
+
+    Beside pixel distance there is a cross-entropy over the distance to every tile (`tiles`, (tiles, 192)): a painted
+    tile must look more like itself than like its look-alikes, which differ from it in a few pixels only.
+    """
+    painted = codes_to_pixels(vq, codes)
+    patches = F.unfold(painted, TILE, stride=TILE).transpose(1, 2).flatten(0, 1)  # (n * 64, 192)
+    distance = torch.cdist(patches, tiles).square()
+    readable = F.cross_entropy(-SHARPNESS * distance, codes.flatten())
+    loss = F.l1_loss(painted, pixels) + F.mse_loss(painted, pixels) + 0.1 * readable
+    return loss, (distance.argmin(-1) == codes.flatten()).float().mean()
 
 
 @torch.no_grad()
 def measure(vq, rng: np.random.Generator, count: int = 100) -> dict[str, float]:
     """Shares of codes and painted tiles that are right, and of whole pictures, on fresh pictures of the world."""
     grids = pictures(rng, count)
-    pixels, codes = to_pixels(grids), torch.tensor(grids).flatten(1)
-    table = vq.quantize.embedding.weight
-    found = vq.quant_conv(vq.encoder(pixels)).flatten(2).transpose(1, 2)
-    right = torch.cdist(found, table[None].expand(count, -1, -1)).argmin(-1) == codes
-    painted = vq.decoder(vq.post_quant_conv(table[codes].transpose(1, 2).reshape(count, -1, SIDE, SIDE)))
-    images = ((painted + 1) / 0.0078).clip(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    pixels, codes = to_tensor(np.stack([draw(grid) for grid in grids])), torch.tensor(grids).flatten(1)
+    right = pixels_to_codes(vq, pixels) == codes
+    images = [np.asarray(image) for image in to_images(codes_to_pixels(vq, codes))]
     read_back = np.stack([read(image) for image in images]) == grids
     return {
         "codes_right": right.float().mean().item(),
@@ -77,26 +89,39 @@ def measure(vq, rng: np.random.Generator, count: int = 100) -> dict[str, float]:
     }
 
 
-def train(vq, *, steps: int, seed: int, log) -> dict[str, float]:
-    rng = np.random.default_rng(seed)
-    vq.requires_grad_(True).quantize.embedding.weight.requires_grad_(False)
-    with torch.no_grad():
-        vq.quantize.embedding.weight.copy_(codebook(vq.quantize.embedding.weight.shape[1]))
-    weights = [weight for weight in vq.parameters() if weight.requires_grad]
+def optimise(weights: list[Tensor], steps: int, loss_of: Callable[[], tuple[Tensor, Tensor]], name: str, log) -> None:
+    """`steps` of AdamW on the loss, the second value of `loss_of` being a share to log."""
     optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     started = time.monotonic()
     for step in range(1, steps + 1):
-        seen, paint, right = losses(vq, batch(rng, BATCH))
+        loss, right = loss_of()
         optimiser.zero_grad()
-        (seen + 4.0 * paint).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
         if step % 20 == 0 or step == steps:
-            seconds = time.monotonic() - started
-            row = {"step": step, "seen": seen.item(), "paint": paint.item(), "codes_right": right.item()}
-            log(json.dumps(row | {"seconds": round(seconds, 1)}))
+            row = {"phase": name, "step": step, "loss": loss.item(), "right": right.item()}
+            log(json.dumps(row | {"seconds": round(time.monotonic() - started, 1)}))
+
+
+def train(vq, *, steps: int, painting_steps: int, seed: int, log) -> dict[str, float]:
+    """Learn to see, then, with the codes settled, to paint. Returns the figures of `measure`."""
+    rng = np.random.default_rng(seed)
+    vq.requires_grad_(True).quantize.embedding.weight.requires_grad_(False)
+    with torch.no_grad():
+        vq.quantize.embedding.weight.copy_(codebook(vq.quantize.embedding.weight.shape[1]))
+    tiles = F.unfold(to_tensor(PIXELS), TILE).squeeze(-1)
+
+    def seeing() -> tuple[Tensor, Tensor]:
+        return seeing_loss(vq, *batch(rng, BATCH))
+
+    def painting() -> tuple[Tensor, Tensor]:
+        return painting_loss(vq, *batch(rng, BATCH), tiles)
+
+    optimise([*vq.encoder.parameters(), *vq.quant_conv.parameters()], steps, seeing, "see", log)
+    optimise([*vq.decoder.parameters(), *vq.post_quant_conv.parameters()], painting_steps, painting, "paint", log)
     vq.requires_grad_(False)
     return measure(vq, np.random.default_rng(seed + 1))
 
@@ -104,13 +129,15 @@ def train(vq, *, steps: int, seed: int, log) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, help="a checkpoint folder; its VQ is trained and saved in place")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of learning to see")
+    parser.add_argument("--painting-steps", type=int, default=PAINTING_STEPS, help="of learning to paint")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     omni = load(args.checkpoint)
     vq = omni.model.model.vqmodel
-    figures = train(vq, steps=args.steps, seed=args.seed, log=lambda line: print(line, flush=True))
+    steps = {"steps": args.steps, "painting_steps": args.painting_steps}
+    figures = train(vq, **steps, seed=args.seed, log=lambda line: print(line, flush=True))
     print(json.dumps(figures), flush=True)
     omni.save(args.checkpoint)
 

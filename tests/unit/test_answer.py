@@ -1,0 +1,42 @@
+import pytest
+
+from omni_r1.perpo.reward import extract_answer, grade
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("THOUGHT 1: look. Final Answer: red", "red"),
+        ("Final Answer: red\nFinal Answer: blue\nand more", "blue"),
+        ("<reserved12856>hm<reserved12857><reserved12866> 4 <reserved12867>", "4"),
+        ("no answer here", None),
+        ("Final Answer:  ", None),
+        ("", None),
+    ],
+)
+def test_extract(response, answer):
+    assert extract_answer(response) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "correct"),
+    [
+        ("Red.", "red", True),
+        ("the red", "red", True),
+        ("The answer is 1,000", "1000", True),
+        ("3.0", "3", True),
+        ("-2", "\u22122", True),
+        ("dark red", "red", False),
+        ("incorrect", "correct", False),  # 0.875 alike: the original pays this
+        ("unbalanced forces", "balanced forces", False),
+        ("5 apples", "9 apples", False),
+        ("3 or 4", "3", False),
+        ("1,2,3", "123", False),
+        ("", "", False),
+        (None, "red", False),
+    ],
+)
+def test_grade(answer, gold, correct):
+    verdict = grade(answer, gold)
+    assert verdict.correct is correct
+    assert verdict.reason

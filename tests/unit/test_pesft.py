@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import omni_r1
+from omni_r1.errors import InputError, OmniError
+from omni_r1.options import PesftOptions
+from omni_r1.pesft.dataset import StepSampler, TrajectoryDataset
+from omni_r1.pesft.losses import IGNORED, code_targets, cross_entropy_sum, perception_sum
+from omni_r1.pesft.trainer import PesftModule, pesft
+from omni_r1.trajectory import Image, Text, plain
+from tiny import CODES, SIDE, write_checkpoint
+
+PERCEPTION = Path(__file__).parents[3] / "shared" / "reference" / "golden" / "perception_loss.npz"
+
+
+def golden_parts():
+    if not PERCEPTION.is_file():
+        pytest.skip(f"the reference values are not at {PERCEPTION}")
+    golden = np.load(PERCEPTION)
+    projection = torch.nn.Linear(128, 256)
+    projection.weight.data, projection.bias.data = torch.tensor(golden["W"]), torch.tensor(golden["b"])
+    code_of = torch.full((20_100,), -1)
+    code_of[torch.tensor(golden["image_ids"][0])] = torch.arange(16)
+    codes = code_targets(torch.tensor(golden["labels"]), code_of)
+    return golden, projection, torch.tensor(golden["codebook_rows"]), codes
+
+
+def test_perception_loss_is_the_originals_when_aligned_as_there():
+    golden, projection, codebook, codes = golden_parts()
+    total, count = perception_sum(torch.tensor(golden["hidden"]), projection, codebook, codes, "same")
+    assert count == 16
+    assert total.item() / count == pytest.approx(float(golden["loss"]), abs=1e-6)
+
+
+def test_next_alignment_takes_the_state_before():
+    golden, projection, codebook, codes = golden_parts()
+    hidden = torch.tensor(golden["hidden"])
+    moved = torch.cat([hidden[:, 1:], hidden[:, -1:]], 1)  # the state that was at t is now at t - 1
+    same, _ = perception_sum(hidden, projection, codebook, codes, "same")
+    following, _ = perception_sum(moved, projection, codebook, codes, "next")
+    assert following.item() == pytest.approx(same.item(), rel=1e-6)
+
+
+def test_cross_entropy_is_the_plain_formula():
+    torch.manual_seed(0)
+    hidden, head, labels = torch.randn(2, 7, 8), torch.nn.Linear(8, 11, bias=False), torch.randint(0, 11, (2, 7))
+    labels[0, :4] = IGNORED
+    losses, targets = cross_entropy_sum(hidden, head, labels)
+    logits = head(hidden)[:, :-1].flatten(0, 1)
+    plainly = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED)
+    assert losses.mean().item() == pytest.approx(plainly.item(), abs=1e-6)
+    assert len(targets) == int((labels[:, 1:] != IGNORED).sum())
+
+
+def write_rows(path: Path, count: int = 24) -> Path:
+    draw = np.random.default_rng(0)
+    with path.open("w") as out:
+        for row in range(count):
+            picture, step = (Image(tuple(draw.integers(CODES, size=SIDE * SIDE).tolist())) for _ in range(2))
+            words = "What is this? " + "Look. " * (row % 3)
+            out.write(json.dumps(plain([Text(words), picture], [Text("See: "), step], str(row)).to_json()) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("pesft"))
+
+
+def options(checkpoint: Path, data: Path, output: Path, **changed) -> PesftOptions:
+    values = {"learning_rate": 1e-2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 4}
+    return PesftOptions(str(checkpoint), str(data), str(output), **(values | changed))
+
+
+def test_training_moves_what_it_should_and_nothing_else(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    assert pesft(options(checkpoint, data, tmp_path / "out")) == 0
+    before = load_file(checkpoint / "model.safetensors")
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert before.keys() == after.keys()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.startswith("model.vqmodel."), name
+    # The projection is trained and saved: it has left the values that its seed gives.
+    saved = load_file(tmp_path / "out" / "perception.safetensors")
+    torch.manual_seed(42)
+    assert saved["weight"].shape == (8, 32)
+    fresh = PesftModule(omni_r1.load(checkpoint), "next").projection.weight
+    assert not torch.allclose(saved["weight"], fresh)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 4
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["seed"] == 42 and record["options"]["alignment"] == "next"
+    omni_r1.load(tmp_path / "out")
+
+
+def test_same_seed_same_weights(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        pesft(options(checkpoint, data, tmp_path / name, seed=seed))
+        files = [load_file(tmp_path / name / file) for file in ("model.safetensors", "perception.safetensors")]
+        weights.append(files[0] | files[1])
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+
+
+def test_micro_batches_do_not_change_the_gradient(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    weights = []
+    for name, size, accumulated in (("whole", 4, 1), ("parts", 1, 4)):
+        shape = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulated}
+        pesft(options(checkpoint, data, tmp_path / name, max_steps=1, max_grad_norm=0.0, **shape))
+        rows = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        weights.append(load_file(tmp_path / name / "model.safetensors"))
+        assert rows
+    for key, tensor in weights[0].items():
+        # AdamW's first step is the sign of the gradient times the rate: equal but where the gradient is all rounding.
+        assert torch.isclose(tensor, weights[1][key], atol=1e-5).float().mean() > 0.99, key
+
+
+def test_bad_rows_are_named(checkpoint, tmp_path):
+    vocabulary = omni_r1.load(checkpoint).vocabulary
+    good = write_rows(tmp_path / "good.jsonl", 1).read_text()
+    for bad, words in (
+        ("{", "malformed JSON"),
+        ('{"prompt": 3}', "'prompt'"),
+        ('{"prompt": [{"text": 3}]}', "text must be a string"),
+        ('{"prompt": [{"image": [1, 2]}]}', "an image has 2 codes"),
+        ('{"prompt": [{"text": "' + "x" * 999 + '"}]}', "max_length"),
+    ):
+        path = tmp_path / "bad.jsonl"
+        path.write_text(good + bad + "\n")
+        with pytest.raises(InputError) as caught:
+            TrajectoryDataset(path, vocabulary, 400)
+        assert f"{path}:2" in str(caught.value) and words in str(caught.value)
+
+
+def test_a_step_is_a_random_mix_sorted_inside(checkpoint, tmp_path):
+    data = TrajectoryDataset(write_rows(tmp_path / "rows.jsonl"), omni_r1.load(checkpoint).vocabulary, 400)
+    sampler = StepSampler(data, 8, seed=3)
+    order = list(sampler)
+    assert sorted(order) == list(range(24)) and order == list(sampler)
+    for start in range(0, 24, 8):
+        lengths = [data.length(row) for row in order[start : start + 8]]
+        assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
+    sampler.set_epoch(1)
+    assert list(sampler) != order
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path):
+    omni = omni_r1.load(checkpoint)
+    omni.model.lm_head.weight.data[0] = float("nan")
+    omni.save(tmp_path / "nan")
+    with pytest.raises(OmniError, match="stopped before the update"):
+        pesft(options(tmp_path / "nan", write_rows(tmp_path / "rows.jsonl"), tmp_path / "out"))
+    assert not (tmp_path / "out" / "model.safetensors").exists()
