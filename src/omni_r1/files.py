@@ -21,17 +21,19 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 CRC = "crc"
 
 
-def open_image(source: str | Path | bytes, *, root: Path | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    source: str | Path | bytes, *, root: str | Path | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Open and fully decode an image from a path (confined to `root` where given) or from its bytes.
 
-    Raises InputError for a file that is missing, no image, cut off, or larger than `max_pixels` by its header, which is
-    read before anything is decoded.
+    Raises InputError for a file that is missing, no image, cut off, or larger than `max_pixels` by its header, which
+    is read before anything is decoded.
     """
     name = None if isinstance(source, bytes) else source
     try:
         data = source if isinstance(source, bytes) else _read_bytes(confined(root, source) if root else Path(source))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", file=name) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"cannot be read: {error}", file=name) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
@@ -54,17 +56,20 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def confined(root: Path, path: str | Path) -> Path:
+def confined(root: str | Path, path: str | Path) -> Path:
     """`path` resolved under `root`. Raises InputError where it leaves `root`, links followed, or is no plain path."""
     text = os.fspath(path)
-    if not text or "\0" in text or "://" in text or "\\" in text or text.startswith(("file:", "~")):
+    if not text or "\0" in text or "://" in text or "\\" in text or text.lower().startswith(("file:", "~")):
         raise InputError(f"{text!r} is not a plain relative path", field="path")
-    base = root.resolve()
-    resolved = (base / text).resolve()
-    if not resolved.is_relative_to(base):
-        raise InputError(f"{text!r} leaves the data root {root}", field="path")
-    if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
-        raise InputError(f"{text!r} is no regular file", field="path")
+    base = Path(root).resolve()
+    try:
+        resolved = (base / text).resolve()
+        if not resolved.is_relative_to(base):
+            raise InputError(f"{text!r} leaves the data root {root}", field="path")
+        if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
+            raise InputError(f"{text!r} is no regular file", field="path")
+    except (OSError, RuntimeError, ValueError) as error:  # name too long, a loop of links, no encodable name
+        raise InputError(f"{text[:80]!r} cannot be resolved: {type(error).__name__}", field="path") from error
     return resolved
 
 
@@ -103,7 +108,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | InputEr
         number = 0
         while line := lines.readline(MAX_LINE):
             number += 1
-            if len(line) == MAX_LINE:
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
                 while rest := lines.readline(MAX_LINE):
                     if rest.endswith(b"\n"):
                         break
@@ -137,7 +142,7 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
 
 
 def _sum(row: dict[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(row, sort_keys=True).encode()):08x}"
+    return f"{zlib.crc32(json.dumps(row, sort_keys=True, allow_nan=False).encode()):08x}"
 
 
 class AppendLog:

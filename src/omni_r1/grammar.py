@@ -18,7 +18,8 @@ MODES = ("interleaved", "unrestricted", "text-only", "image-only")
 ALIASES = {"interleaved-text-image": "interleaved"}
 
 # Indices into Grammar.sets.
-FREE, CODES, END_OF_IMAGE, WITH_IMAGE, WITHOUT_IMAGE, FIRST = range(6)
+FREE, CODES, END_OF_IMAGE, WITH_IMAGE, WITHOUT_IMAGE, FIRST, ENDED = range(7)
+TEXT, CODE, BOI, EOI = range(4)  # kinds of token
 
 
 class GrammarError(OmniError):
@@ -29,19 +30,20 @@ class GrammarError(OmniError):
 class State:
     """Where a sequence stands: tokens it may still have, codes drawn of an open image (None outside), images begun.
 
-    `first` is true before the first new token.
+    `first` is true before the first new token, `ended` after EOS.
     """
 
     remaining: int
     drawn: int | None = None
     images: int = 0
     first: bool = True
+    ended: bool = False
 
 
 class Grammar:
     """The rules of one mode for one vocabulary. `max_images` bounds the images of the response.
 
-    sets (6, V) bool: the distinct sets of allowed tokens.
+    sets (7, V) bool: the distinct sets of allowed tokens.
     """
 
     def __init__(self, vocabulary: Vocabulary, mode: str = "interleaved", max_images: int | None = None) -> None:
@@ -49,14 +51,18 @@ class Grammar:
         if mode not in MODES:
             raise GrammarError(f"no mode {mode!r}; the modes are {', '.join(MODES)}")
         self.vocabulary, self.mode, self.max_images = vocabulary, mode, max_images
+        self._codes = frozenset(vocabulary.codes.tolist())
         self.sets = self._sets()
-        self._kind = torch.zeros(vocabulary.size, dtype=torch.int8)
-        self._kind[vocabulary.codes], self._kind[vocabulary.boi], self._kind[vocabulary.eoi] = 1, 2, 3
+        kinds = torch.full((vocabulary.size,), TEXT, dtype=torch.uint8)
+        kinds[vocabulary.codes], kinds[vocabulary.boi], kinds[vocabulary.eoi] = CODE, BOI, EOI
+        self._kinds = kinds.numpy().tobytes()
+        self._rows = [row.numpy().tobytes() for row in self.sets]  # bytes: one token is looked up at a time
 
     def _sets(self) -> Tensor:
         words = self.vocabulary
-        sets = torch.zeros(6, words.size, dtype=torch.bool)
+        sets = torch.zeros(7, words.size, dtype=torch.bool)
         sets[FREE] = True
+        sets[ENDED, words.pad] = True  # a finished row in a batch
         sets[CODES, words.codes] = True
         sets[END_OF_IMAGE, words.eoi] = True
         if self.mode == "image-only":
@@ -75,26 +81,34 @@ class Grammar:
 
         Raises GrammarError where the open image is broken or does not fit the budget.
         """
+        if self.mode in ("unrestricted", "text-only"):
+            return State(budget)
         state = State(budget, self._open_image(prompt_ids))
-        if state.drawn is not None and self.mode in ("interleaved", "image-only"):
+        if state.drawn is not None:
             missing = self.vocabulary.image_length - state.drawn + 1
-            if missing < 1 or missing > budget:
-                raise GrammarError(f"the prompt's open image needs {missing} tokens of a budget of {budget}")
+            if missing > budget:
+                raise GrammarError(f"the image open in the prompt needs {missing} tokens, the budget is {budget}")
+        elif self.mode == "image-only" and self.allowed(state) == WITHOUT_IMAGE:
+            raise GrammarError(f"no image may begin in a budget of {budget} tokens, and nothing else may")
         return state
 
     def _open_image(self, ids: Sequence[int]) -> int | None:
-        """Codes since a BOI that no EOI has closed, None where there is none."""
-        for back, token in enumerate(reversed(ids)):
-            if token == self.vocabulary.boi:
-                return back
-            if self._kind[token] != 1:
-                return None
+        """Codes of the image open at the end, None where there is none. The window is the original's: S + 1 back."""
+        window = ids[-self.vocabulary.image_length - 1 :]
+        for back, token in enumerate(reversed(window)):
+            if token != self.vocabulary.boi:
+                continue
+            if not all(code in self._codes for code in window[len(window) - back :]):
+                raise GrammarError(f"a broken image at position {len(ids) - back - 1} ends the prompt")
+            return back
         return None
 
     def allowed(self, state: State) -> int:
         """Index into `sets` of what may come next."""
         if self.mode == "unrestricted":
             return FREE
+        if state.ended:
+            return ENDED
         if self.mode == "text-only":
             return WITHOUT_IMAGE
         if state.drawn is not None:
@@ -106,49 +120,58 @@ class Grammar:
 
     def advance(self, state: State, token: int) -> State:
         """The state after `token`. Raises GrammarError where it is not allowed."""
-        if not self.sets[self.allowed(state), token]:
+        if not (0 <= token < len(self._kinds) and self._rows[self.allowed(state)][token]):
             raise GrammarError(f"token {token} is not allowed here in mode {self.mode}")
         remaining = state.remaining - 1
         if token == self.vocabulary.boi:
             return State(remaining, 0, state.images + 1, False)
-        if state.drawn is not None and self._kind[token] == 1:
+        if state.drawn is not None and self._kinds[token] == CODE:
             return State(remaining, state.drawn + 1, state.images, False)
-        return State(remaining, None, state.images, False)
+        return State(remaining, None, state.images, False, state.ended or token == self.vocabulary.eos)
 
     def mask(self, logits: Tensor, states: Sequence[State]) -> Tensor:
         """Logits (B, V) with -inf where the row's state does not allow the token."""
         if self.mode == "unrestricted":
             return logits
-        index = torch.tensor([self.allowed(state) for state in states])
-        return logits.masked_fill(~self.sets[index].to(logits.device), -torch.inf)
+        self.sets = self.sets.to(logits.device)  # moved once, not every step
+        index = torch.tensor([self.allowed(state) for state in states], device=logits.device)
+        return logits.masked_fill(~self.sets[index], -torch.inf)
 
     def indices(self, ids: Sequence[int], prompt_length: int, budget: int) -> Tensor:
         """(n,) index into `sets` at each of the n response positions: what the sampler could choose from there.
 
-        Raises GrammarError where the response is not legal.
+        Raises GrammarError with the position where the response is not legal.
         """
         state = self.start(ids[:prompt_length], budget)
         out = []
-        for token in ids[prompt_length:]:
+        for position in range(prompt_length, len(ids)):
             out.append(self.allowed(state))
-            state = self.advance(state, token)
+            try:
+                state = self.advance(state, ids[position])
+            except GrammarError as error:
+                raise GrammarError(f"position {position}: {error}") from None
         return torch.tensor(out, dtype=torch.long)
 
     def violations(self, ids: Sequence[int], prompt_length: int) -> list[str]:
-        """What is broken in a response, in words; empty for a whole one. Says nothing of an image cut off by length."""
-        words, length = self.vocabulary, self.vocabulary.image_length
-        drawn = self._open_image(ids[:prompt_length])
+        """What is broken in the images of a response, in words; empty if nothing is. The same in every mode.
+
+        An image that the prompt leaves open is the response's to finish. Ids must be of this vocabulary.
+        """
+        length = self.vocabulary.image_length
+        drawn: int | None = None
         out = []
-        for position in range(prompt_length, len(ids)):
-            kind = int(self._kind[ids[position]])
-            if drawn is not None and kind == 1:
+        for position, token in enumerate(ids):
+            kind, fault = self._kinds[token], None
+            if drawn is not None and kind == CODE:
                 drawn += 1
                 continue
-            if drawn is not None and (kind != 3 or drawn != length):
-                out.append(f"an image of {drawn} codes, not {length}, ends at position {position}")
-            if drawn is None and kind == 1:
-                out.append(f"code {ids[position]} outside an image at position {position}")
-            if drawn is None and kind == 3:
-                out.append(f"end of image without an image at position {position}")
-            drawn = 0 if ids[position] == words.boi else None
+            if drawn is not None and (kind != EOI or drawn != length):
+                fault = f"an image of {drawn} codes, not {length}, ends at position {position}"
+            elif drawn is None and kind in (CODE, EOI):
+                fault = f"token {token} outside an image at position {position}"
+            if fault and position >= prompt_length:
+                out.append(fault)
+            drawn = 0 if kind == BOI else None
+        if drawn is not None and prompt_length <= len(ids):
+            out.append(f"an image of {drawn} codes is cut off")
         return out

@@ -1,14 +1,13 @@
 """The one owner of token ids: everything is read from the checkpoint, so 64 codes or 8192 make no difference.
 
-An image is BOI, exactly S codes in row-major order, EOI (checkpoint contract). `render` turns a trajectory into ids,
-`parse` turns ids back, and `parse(render(t)) == t`.
+An image is BOI, exactly S codes in row-major order, EOI (checkpoint contract). `render` turns a trajectory into
+ids, `parse` turns ids back, and `parse(render(t)) == t`.
 """
 
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,8 @@ class BrokenImage(ParseError):
     """An image that is not exactly S codes between BOI and EOI. `position` is that of its BOI."""
 
     def __init__(self, position: int, found: int, expected: int) -> None:
-        super().__init__(f"the image that begins at position {position} has {found} codes, expected {expected}")
+        count = f"{found} codes and no end" if found == expected else f"{found} codes, expected {expected}"
+        super().__init__(f"the image that begins at position {position} has {count}")
         self.position, self.found, self.expected = position, found, expected
 
 
@@ -80,21 +80,34 @@ class Vocabulary:
         # Text typed by a user must never turn into a control token, whatever it spells.
         self._plain = self.tokenizer.backend_tokenizer
         self._plain.encode_special_tokens = True
-        self._encode = lru_cache(maxsize=100_000)(self._encode_piece)
-        self._alien = {self.bos, self.eos, self.pad, self.image}
+        self._plain.no_truncation()
+        self._plain.no_padding()
+        control = {self.bos, self.eos, self.pad, self.image, self.boi, self.eoi, *self._code_of}
+        self._text = frozenset(range(self.size)) - control
+        self._table = torch.full((self.size,), -1)  # code of a token id, -1 for other tokens
+        self._table[self.codes] = torch.arange(len(self.codes))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._plain.encode_special_tokens = True  # lost in pickling, and with it the guard on typed control tokens
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> "Vocabulary":
-        """Read config.json and the tokenizer of a checkpoint folder. Raises VocabularyError naming the file."""
+        """Read config.json and tokenizer of a checkpoint folder. Raises VocabularyError naming the file."""
         file = Path(path) / "config.json"
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
             names, vq, size = config["vocabulary_map"], config["vq_config"], config["vocab_size"]
-            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise VocabularyError(f"{path}: {' '.join(str(error).split())}") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise VocabularyError(f"{file}: {' '.join(str(error).split())}") from error
         except KeyError as error:
             raise VocabularyError(f"{file}: no {error}") from error
+        if not isinstance(names, dict) or not isinstance(vq, dict) or not isinstance(size, int):
+            raise VocabularyError(f"{file}: vocabulary_map, vq_config or vocab_size is of the wrong type")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        except Exception as error:  # a damaged tokenizer file raises whatever its reader stumbles on
+            raise VocabularyError(f"{path}: no tokenizer: {' '.join(str(error).split())}") from error
 
         def token(name: str, default: str) -> int:
             number = config.get(name)
@@ -103,19 +116,19 @@ class Vocabulary:
                 raise VocabularyError(f"{file}: {name} is {number}, no token id of this checkpoint")
             return number
 
-        defaults = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
-        missing = [name for name, number in defaults.items() if number is None]
+        roles = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+        missing = [name for name, number in roles.items() if number is None]
         if missing:
             raise VocabularyError(f"{path}: the tokenizer names no {missing[0]} token")
         known = tokenizer.get_vocab()
-        levels = len(vq.get("channel_multiplier") or DEFAULT_VQ["channel_multiplier"])
-        side = vq.get("resolution", DEFAULT_VQ["resolution"]) // 2 ** (levels - 1)
+        vq = DEFAULT_VQ | vq
+        side = vq["resolution"] // 2 ** (len(vq["channel_multiplier"]) - 1)
         return cls(
-            codes=_codes(names, vq.get("num_embeddings", DEFAULT_VQ["num_embeddings"]), size, file),
+            codes=_codes(names, vq["num_embeddings"], size, file),
             boi=token("boi_token_id", "<racm3:break>"),
             eoi=token("eoi_token_id", "<eoss>"),
             image=token("image_token_id", "<image>"),
-            **defaults,
+            **roles,
             size=size,
             image_length=side * side,
             tags={tag: known[tag] for tag in TAGS if tag in known},
@@ -123,19 +136,17 @@ class Vocabulary:
         )
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of text, without BOS. The four tags become their tokens; all other special names stay plain text."""
-        return list(self._encode(text))
-
-    def _encode_piece(self, text: str) -> tuple[int, ...]:
+        """Ids of text, without BOS. The tags become their tokens; all other special names stay plain text."""
         ids: list[int] = []
         for piece in split_tags(text):
             tag = self.tags.get(piece)
             ids += [tag] if tag is not None else self._plain.encode(piece, add_special_tokens=False).ids
-        return tuple(ids)
+        return ids
 
     def decode_text(self, ids: Sequence[int]) -> str:
         """Text of ids, tags by name. Ids of code tokens are spelled out as their names."""
-        parts, run = [], []
+        parts: list[str] = []
+        run: list[int] = []
         for token in ids:
             if token in self._names:
                 parts += [self._plain.decode(run, skip_special_tokens=False), self._names[token]]
@@ -145,19 +156,21 @@ class Vocabulary:
         return "".join([*parts, self._plain.decode(run, skip_special_tokens=False)])
 
     def tokens_to_codes(self, ids: Tensor) -> Tensor:
-        """Token ids (n, S) to codes (n, S). Raises ParseError for an id that is no code."""
-        flat = ids.flatten().tolist()
-        try:
-            return torch.tensor([self._code_of[token] for token in flat], dtype=torch.long).view(ids.shape)
-        except KeyError as error:
-            raise ParseError(f"token {error} is no image code") from None
+        """Token ids (n, S) to codes (n, S), same device. Raises ParseError for an id that is no code."""
+        known = (ids >= 0) & (ids < self.size)
+        codes = self._table.to(ids.device)[ids.long() * known].masked_fill(~known, -1)
+        if (codes < 0).any():
+            raise ParseError(f"token {int(ids[codes < 0][0])} is no image code")
+        return codes
 
     def codes_to_tokens(self, codes: Tensor) -> Tensor:
-        """Codes (n, S) to token ids (n, S)."""
-        return self.codes[codes.cpu()]
+        """Codes (n, S) to token ids (n, S), same device. Raises VocabularyError for a code outside 0..K-1."""
+        if ((codes < 0) | (codes >= len(self.codes))).any():
+            raise VocabularyError(f"an image code is outside 0..{len(self.codes) - 1}")
+        return self.codes.to(codes.device)[codes.long()]
 
     def render(self, trajectory: Trajectory) -> Rendered:
-        """BOS, prompt, response, EOS if ended. Raises VocabularyError for an image that is not S codes of this VQ."""
+        """BOS, prompt, response, EOS if ended. Raises VocabularyError for an image that is not of this VQ."""
         ids = [self.bos, *self._side(trajectory.prompt)]
         length = len(ids)
         ids += self._side(trajectory.response)
@@ -167,13 +180,11 @@ class Vocabulary:
         ids: list[int] = []
         for segment in segments:
             if isinstance(segment, Text):
-                ids += self._encode(segment.text)
+                ids += self.encode_text(segment.text)
                 continue
-            if len(segment.codes) != self.image_length or max(segment.codes, default=0) >= len(self.codes):
-                wanted = f"{self.image_length} codes below {len(self.codes)}"
-                found = f"{len(segment.codes)} codes up to {max(segment.codes, default=0)}"
-                raise VocabularyError(f"an image has {found}, not {wanted}")
-            ids += [self.boi, *self.codes[list(segment.codes)].tolist(), self.eoi]
+            if len(segment.codes) != self.image_length:
+                raise VocabularyError(f"an image has {len(segment.codes)} codes, not {self.image_length}")
+            ids += [self.boi, *self.codes_to_tokens(torch.tensor(segment.codes)).tolist(), self.eoi]
         return ids
 
     def parse(self, ids: Sequence[int], prompt_length: int = 0) -> Trajectory:
@@ -207,14 +218,14 @@ class Vocabulary:
                 out += [Text(self.decode_text(text)), Image(codes)]
                 text, position = [], stop + 1
                 continue
-            if token in self._code_of or token == self.eoi or token in self._alien or not 0 <= token < self.size:
+            if token not in self._text:
                 raise Misplaced(position, token)
             text.append(token)
             position += 1
         return [*out, Text(self.decode_text(text))]
 
 
-DEFAULT_VQ = {"num_embeddings": 8192, "resolution": 512, "channel_multiplier": [1, 1, 2, 2, 4]}  # the published VQ
+DEFAULT_VQ: dict[str, Any] = {"num_embeddings": 8192, "resolution": 512, "channel_multiplier": [1, 1, 2, 2, 4]}
 
 
 def _codes(names: dict[str, int], count: int, size: int, file: Path) -> Tensor:
