@@ -1,0 +1,198 @@
+"""`omni-r1 generate` and `bench` end to end on a tiny checkpoint: what goes in, what comes out, what is refused."""
+
+import base64
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from omni_r1.bench.suite import load_suite, swap_pictures
+from omni_r1.cli import main
+from omni_r1.files import AppendLog
+from tiny import write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("runner"))
+
+
+def png(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (24, 16), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def huge_header() -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+
+
+# What is wrong with a row, its `images` entry, and words of the error.
+BAD_PICTURES = [
+    ("missing.png", None, "No such file"),
+    ("cut.png", png("red")[:60], "damaged image"),
+    ("huge.png", huge_header(), "50000 x 50000"),
+    ("text.png", b"not a picture at all", "is no image"),
+    ("../outside.png", None, "leaves the data root"),
+]
+
+
+def rows_of(folder: Path) -> list[dict]:
+    with AppendLog(folder / "results.jsonl") as log:
+        return log.rows
+
+
+@pytest.fixture(scope="module")
+def run(checkpoint, tmp_path_factory):
+    """One run over good and bad rows: (exit code, records, stderr, input file)."""
+    folder = tmp_path_factory.mktemp("input")
+    (folder / "red.png").write_bytes(png("red"))
+    (folder.parent / "outside.png").write_bytes(png("blue"))
+    rows = [{"id": "good", "prompt": "What is <image>?", "images": ["red.png"]}]
+    for name, content, _ in BAD_PICTURES:
+        if content is not None:
+            (folder / name).write_bytes(content)
+        rows.append({"id": name, "prompt": "What is <image>?", "images": [name]})
+    lines = [json.dumps(row) for row in rows]
+    lines.insert(3, '{"id": "broken", ')
+    lines += [
+        json.dumps({"id": "good", "prompt": "twice"}),
+        json.dumps({"id": "marks", "prompt": "<image> <image>", "images": ["red.png"]}),
+        json.dumps({"id": "no prompt"}),
+        json.dumps({"id": "last", "prompt": "text only"}),
+    ]
+    source = folder / "rows.jsonl"
+    source.write_text("\n".join(lines) + "\n")
+    stderr = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", stderr)
+        words = ["--input", str(source), "--model-path", str(checkpoint), "--output-dir", str(folder / "out")]
+        code = main(["generate", *words, "--max-new-tokens", "24"])
+    return code, rows_of(folder / "out"), stderr.getvalue(), source
+
+
+def test_bad_rows_fail_by_name_and_the_others_finish(run):
+    code, records, stderr, source = run
+    assert code == 2
+    by_id = {record["id"]: record for record in records}
+    assert len(records) == 11
+    assert [record["status"] for record in records].count("ok") == 2
+    assert by_id["good"]["tokens"] > 0 and by_id["last"]["tokens"] > 0
+    errors = [line for line in stderr.splitlines() if line.startswith("omni-r1: error:")]
+    assert len(errors) == 9
+    for (name, _, words), row in zip(BAD_PICTURES, (2, 3, 5, 6, 7), strict=True):
+        line = next(line for line in errors if f"rows.jsonl:{row}:" in line)
+        assert "field 'images'" in line and name in line and words in line
+        assert by_id[name]["status"] == "error" and by_id[name]["segments"] == []
+    for row, words in ((4, "malformed JSON"), (8, "is the id of row 1"), (9, "marks for"), (10, "field 'prompt'")):
+        assert any(f"{source}:{row}:" in line and words in line for line in errors), (row, errors)
+
+
+def test_a_run_describes_itself(run):
+    folder = run[3].parent / "out"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["options"]["max_new_tokens"] == 24
+    assert {"seed", "versions", "commit", "python", "started"} <= record.keys()
+    assert json.loads((folder / "summary.json").read_text())["rows"] == 11
+    good = next(record for record in run[1] if record["id"] == "good")
+    assert all((folder / path).is_file() for path in good["question_images"])
+    assert main(["report", "--run-dir", str(folder)]) == 0
+    assert (folder / "report.html").stat().st_size > 1000
+
+
+def test_a_rerun_replaces_and_repeats(run, checkpoint):
+    source = run[3]
+    words = ["--input", str(source), "--model-path", str(checkpoint), "--output-dir", str(source.parent / "out")]
+    assert main(["generate", *words, "--max-new-tokens", "24"]) == 2
+    assert rows_of(source.parent / "out") == run[1]
+
+
+@pytest.mark.parametrize("damage", ["decoder", "pickle", "option", "input"])
+def test_what_cannot_start_is_one_clear_line(damage, checkpoint, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in checkpoint.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"prompt": "hello"}\n')
+    words = ["--input", str(source), "--model-path", str(broken), "--output-dir", str(tmp_path / "out")]
+    expected = {
+        "decoder": ("cannot draw images", str(broken)),
+        "pickle": ("pickled weights", "pytorch_model.bin"),
+        "option": ("--max-new-token", "--max-new-tokens"),
+        "input": ("No such file", "nothing.jsonl"),
+    }[damage]
+    if damage == "decoder":
+        weights = load_file(broken / "model.safetensors")
+        kept = {name: tensor for name, tensor in weights.items() if ".decoder." not in name}
+        save_file(kept, broken / "model.safetensors", metadata={"format": "pt"})
+    elif damage == "pickle":
+        (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
+    elif damage == "option":
+        words += ["--max-new-token", "3"]
+    else:
+        words[1] = str(tmp_path / "nothing.jsonl")
+    assert main(["generate", *words]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("omni-r1: error:")]
+    assert len(errors) == 1 and all(word in errors[0] for word in expected)
+
+
+def write_bench(path: Path, rows: list[dict]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def test_bench_grades_and_counts_failures(checkpoint, tmp_path):
+    picture = base64.b64encode(png("green")).decode()
+    rows = [
+        {"id": "a", "task": "x", "question": "What <image>?", "image": picture, "answer": "red"},
+        {"id": "b", "task": "x", "question": "What <image>?", "image": "%%%", "answer": "red"},
+        {"id": "c", "task": "y", "question": " ", "image": picture, "answer": "1"},
+    ]
+    data = write_bench(tmp_path / "bench.parquet", rows)
+    words = ["--model-path", str(checkpoint), "--data", str(data), "--output-dir", str(tmp_path / "out")]
+    assert main(["bench", *words, "--max-new-tokens", "24"]) == 2
+    records = rows_of(tmp_path / "out")
+    assert [record["status"] for record in records] == ["ok", "error", "error"]
+    assert "bench.parquet:2: field 'image'" in records[1]["error"]
+    assert "bench.parquet:3: field 'question'" in records[2]["error"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["failed"] == {"overall": 2, "x": 1, "y": 1}
+    assert summary["chance"]["x"] == 1.0 and summary["count"]["overall"] == 3
+    assert 0 <= summary["interval"]["overall"][0] <= summary["accuracy"]["overall"] <= summary["interval"]["overall"][1]
+
+
+def test_swapped_pictures_come_from_the_same_task(tmp_path):
+    rows = [
+        {
+            "id": str(k),
+            "task": "xy"[k % 2],
+            "question": f"{k}",
+            "image": base64.b64encode(png(colour)).decode(),
+            "answer": "",
+        }
+        for k, colour in enumerate(("red", "green", "blue", "white", "black", "gray"))
+    ]
+    questions = load_suite(str(write_bench(tmp_path / "bench.parquet", rows))).questions
+    swapped = swap_pictures(questions)
+    assert [question.text for question in swapped] == [question.text for question in questions]
+    came_from = [next(k for k, q in enumerate(questions) if q.images is one.images) for one in swapped]
+    assert came_from == [2, 3, 4, 5, 0, 1]
+
+
+def test_missing_column_is_named(tmp_path, checkpoint, capsys):
+    data = write_bench(tmp_path / "bench.parquet", [{"question": "x", "image": ""}])
+    words = ["--model-path", str(checkpoint), "--data", str(data), "--output-dir", str(tmp_path / "out")]
+    assert main(["bench", *words]) == 2
+    assert "field 'answer': column is missing" in capsys.readouterr().err
