@@ -61,7 +61,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens, seed=options.seed)
     omni = load(checkpoint_path(options.model_path), device=options.device, dtype=options.dtype)
     folder = RunFolder(options.output_dir, options, options.seed)
-    controls = [None] * len(suite.questions)
+    controls: list[dict] | list[None] = [None] * len(suite.questions)
     if options.control_path:
         controls = control_answers(options.control_path, suite, options, sampling)
     records = []

@@ -64,7 +64,7 @@ def read_parquet(path: Path) -> list[Question]:
             raise InputError("column is missing", file=path, field=column)
     questions = []
     for number, row in enumerate(table.to_pylist(), 1):
-        where = {"file": path, "row": number}
+        where: dict[str, Any] = {"file": path, "row": number}
         name = str(row.get("id") or f"row {number}")
         try:
             if not isinstance(row["question"], str) or not row["question"].strip():

@@ -240,8 +240,8 @@ def generate(options: GenerateOptions) -> int:
     folder = RunFolder(options.output_dir, options, options.seed)
     started = time.monotonic()
     records = []
-    how = {"template": options.template, "batch_size": options.batch_size, "label": "answering"}
-    done = complete(omni, questions, sampling, **how)
+    batch_size = options.batch_size
+    done = complete(omni, questions, sampling, template=options.template, batch_size=batch_size, label="answering")
     for number, question, completion in done:
         answer = record_of(number, question, completion, omni, folder, options.seed + number)
         folder.results.append(answer.record)

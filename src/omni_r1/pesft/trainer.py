@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from omni_r1.errors import OmniError
 from omni_r1.files import write_atomic
@@ -20,6 +21,16 @@ from omni_r1.options import PesftOptions
 from omni_r1.pesft.dataset import PadRight, StepSampler, TrajectoryDataset
 from omni_r1.pesft.losses import IGNORED, Alignment, code_targets, cross_entropy_sum, perception_sum
 from omni_r1.run_record import describe_run
+from omni_r1.vocabulary import Vocabulary
+
+LOG = "log.jsonl"
+
+
+def code_of(vocabulary: Vocabulary) -> Tensor:
+    """(V,) the code of each token id, -1 for ids that are no image code."""
+    table = torch.full((vocabulary.size,), -1)
+    table[vocabulary.codes] = torch.arange(len(vocabulary.codes))
+    return table
 
 
 class PesftModule(nn.Module):
@@ -31,9 +42,8 @@ class PesftModule(nn.Module):
         self.alignment = alignment
         table = omni.model.model.vqmodel.quantize.embedding.weight
         self.projection = nn.Linear(omni.model.config.hidden_size, table.shape[1])
-        code_of = torch.full((omni.vocabulary.size,), -1)
-        code_of[omni.vocabulary.codes] = torch.arange(len(omni.vocabulary.codes))
-        self.register_buffer("code_of", code_of, persistent=False)
+        self.code_of: Tensor
+        self.register_buffer("code_of", code_of(omni.vocabulary), persistent=False)
 
     def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Sums and counts over a micro-batch: text and code cross-entropy apart, and the perception loss."""
@@ -57,22 +67,22 @@ class PesftModule(nn.Module):
 class PesftTrainer(transformers.Trainer):
     """HF Trainer with the PeSFT loss, means taken over all targets of an optimiser step."""
 
-    def __init__(self, *args: Any, perception_weight: float, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.perception_weight = perception_weight
+    def __init__(self, *, data: TrajectoryDataset, codes: Tensor, perception_weight: float, **kwargs: Any) -> None:
+        super().__init__(train_dataset=data, **kwargs)
+        self.data, self.code_of, self.perception_weight = data, codes, perception_weight
         self.model_accepts_loss_kwargs = True  # the loss is already a mean over the step: no division by micro-batches
         self.step_targets = self.step_codes = 1
         self.sums: dict[str, float] = {}
 
-    def _get_train_sampler(self, train_dataset: TrajectoryDataset | None = None) -> StepSampler:
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepSampler:
         step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return StepSampler(train_dataset or self.train_dataset, step_size, self.args.seed)
+        return StepSampler(self.data, step_size, self.args.seed)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        code_of = self.model.code_of.cpu()
-        self.step_targets = max(1, sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches))
-        self.step_codes = max(1, sum(int((code_targets(batch["labels"], code_of) >= 0).sum()) for batch in batches))
+        targets = [int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches]
+        codes = [int((code_targets(batch["labels"], self.code_of) >= 0).sum()) for batch in batches]
+        self.step_targets, self.step_codes = max(1, sum(targets)), max(1, sum(codes))
         return batches, torch.tensor(self.step_targets, device=device)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -121,6 +131,8 @@ def pesft(options: PesftOptions) -> int:
     module = PesftModule(omni, options.alignment)
     output = Path(options.output_path)
     output.mkdir(parents=True, exist_ok=True)
+    if options.resume_from_checkpoint is None:
+        (output / LOG).unlink(missing_ok=True)
     write_atomic(output / "run.json", json.dumps(describe_run(options, options.seed), indent=1) + "\n")
     arguments = transformers.TrainingArguments(
         output_dir=str(output / "steps"),
@@ -146,9 +158,10 @@ def pesft(options: PesftOptions) -> int:
     trainer = PesftTrainer(
         model=module,
         args=arguments,
-        train_dataset=dataset,
+        data=dataset,
+        codes=code_of(omni.vocabulary),
         data_collator=PadRight(omni.vocabulary.pad),
-        callbacks=[LogFile(output / "log.jsonl")],
+        callbacks=[LogFile(output / LOG)],
         perception_weight=options.perception_weight,
     )
     trainer.train(resume_from_checkpoint=options.resume_from_checkpoint)

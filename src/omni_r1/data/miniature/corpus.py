@@ -162,6 +162,10 @@ class Encoder:
             for document in documents
         ]
 
+    def images(self, grids: Sequence[Grid]) -> list[Image]:
+        """One image a grid."""
+        return [segment for (segment,) in self.segments([[grid] for grid in grids]) if isinstance(segment, Image)]
+
 
 def base_rows(omni: Omni, count: int, seed: int) -> Iterator[Trajectory]:
     rng, encoder = np.random.default_rng(seed), Encoder(omni)
@@ -177,15 +181,17 @@ def trace_rows(omni: Omni, count: int, seed: int, without_drawings: bool) -> Ite
     rng, encoder = np.random.default_rng(seed), Encoder(omni)
     for start in range(0, count, CHUNK):
         drawn = [sample(TASK_NAMES[(start + k) % len(TASK_NAMES)], rng) for k in range(min(CHUNK, count - start))]
-        questions = encoder.segments([[one.picture] for one in drawn])
+        images = encoder.images([one.picture for one in drawn])
         rationales = encoder.segments([reasoning(one, without_drawings) for one in drawn])
-        for one, images, rationale in zip(drawn, questions, rationales, strict=True):
-            yield plain(interleave(one.question, images), rationale, one.answer)
+        for one, image, rationale in zip(drawn, images, rationales, strict=True):
+            yield plain(interleave(one.question, [image]), rationale, one.answer)
 
 
 def write_bench(path: Path, count: int, seed: int) -> None:
     """The held-out bench in Omni-Bench's schema (`question`, `image`, `answer`), with `id`, `task` and gold `steps`."""
-    rng, seen, rows = np.random.default_rng(seed), set(), []
+    rng = np.random.default_rng(seed)
+    seen: set[bytes] = set()
+    rows: list[dict] = []
     while len(rows) < count:
         one = sample(TASK_NAMES[len(rows) % len(TASK_NAMES)], rng, held_out=True)
         if one.digest in seen:

@@ -67,7 +67,7 @@ def _paint() -> dict[str, np.ndarray]:
     tiles["tuft"][3:6, [2, 5]] = TUFT
     for kind in KINDS:
         for name, colour in COLOURS.items():
-            thing = np.where(icon(kind)[..., None], np.uint8(colour), flat(MEADOW))
+            thing = np.where(icon(kind)[..., None], np.array(colour, np.uint8), flat(MEADOW))
             tiles[f"{name} {kind}"] = thing
             tiles[f"{name} {kind} boxed"] = framed(thing)
     for name, colour in COLOURS.items():  # one pixel of a scene, seen close
@@ -90,7 +90,7 @@ def _paint() -> dict[str, np.ndarray]:
     slope = np.eye(TILE, dtype=bool)
     slope |= np.eye(TILE, k=1, dtype=bool)
     for name, line in (("ray right", slope), ("ray left", slope[:, ::-1])):
-        tiles[name] = np.where(line[..., None], np.uint8(RAY), tiles["night"])
+        tiles[name] = np.where(line[..., None], np.array(RAY, np.uint8), tiles["night"])
         tiles[f"source {name}"] = tiles[name].copy()
         tiles[f"source {name}"][0:4, 2:6] = (255, 244, 160)
     for name, colour in COLOURS.items():

@@ -103,11 +103,11 @@ def scene(rng: np.random.Generator) -> Sample:
     around = {shifted(cell, by) for cell in (anchor, middle) for by in DIRECTIONS.values()}
     others = [cell for cell in sorted(around) if inside(cell) and cell not in (anchor, middle, target)]
     rng.shuffle(others)
-    cells = [anchor, middle, target, *map(tuple, others[:3])]
+    cells: list[Cell] = [anchor, middle, target, *((int(row), int(column)) for row, column in others[:3])]
     while len(cells) < 9:
-        cell = (int(rng.integers(SIDE)), int(rng.integers(SIDE)))
-        if cell not in cells:
-            cells.append(cell)
+        extra = (int(rng.integers(SIDE)), int(rng.integers(SIDE)))
+        if extra not in cells:
+            cells.append(extra)
     kinds = rng.permutation(list(KINDS))
     for cell, kind in zip(cells, kinds, strict=False):
         grid[cell] = NUMBER[f"{pick(rng, NAMES_OF_COLOURS)} {kind}"]

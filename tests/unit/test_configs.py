@@ -1,0 +1,19 @@
+from pathlib import Path
+
+import pytest
+
+from omni_r1.options import PesftOptions, parse
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+OPTIONS = {"pesft": PesftOptions}
+NEEDED = ["--model-path", "a", "--train-data", "b", "--output-path", "c"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_loads(path):
+    verb = path.parent.name
+    assert parse(OPTIONS[verb], ["--config", str(path), *NEEDED], verb)
+
+
+def test_there_are_recipes():
+    assert CONFIGS
