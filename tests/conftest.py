@@ -1,9 +1,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from omni_r1.vocabulary import Vocabulary
 from tiny import write_files
+
+# What a case takes depends on the machine and what else it does; pytest-timeout bounds each test.
+settings.register_profile("omni", deadline=None)
+settings.load_profile("omni")
 
 TINY = Path(__file__).parents[2] / "shared" / "reference" / "checkpoints" / "tiny"
 

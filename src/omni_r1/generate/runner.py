@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image as Picture
 
 from omni_r1.errors import InputError, OmniError
@@ -133,7 +134,7 @@ def record_of(
     if completion.trajectory is not None:
         codes = [image.codes for image in completion.trajectory.response_images]
         if codes:
-            drawn = omni.decode(omni.vocabulary.codes[list(map(list, codes))])
+            drawn = omni.decode(omni.vocabulary.codes_to_tokens(torch.tensor(codes)))
         pictures = iter(enumerate(drawn))
         for segment in completion.trajectory.response:
             if isinstance(segment, Text):

@@ -22,16 +22,17 @@ from PIL import Image as Picture
 
 from omni_r1.data.miniature.tiles import NAMES, SIDE, draw
 from omni_r1.data.miniature.world import (
-    DIRECTIONS,
     MOVES,
     TASKS,
     Grid,
     Sample,
     Step,
     bar_heights,
+    box_moved,
     boxed,
     chart_picture,
     close_look,
+    compared,
     marked,
     moved,
     pick,
@@ -43,6 +44,7 @@ from omni_r1.run_record import progress
 from omni_r1.trajectory import Image, Segment, Text, Trajectory, interleave, plain
 
 TASK_NAMES = tuple(TASKS)
+BASE_TASKS = ("scene", "chart", "board", "scene", "chart", "diagram")  # more of what is harder to learn
 NEXT = "\n"
 CHUNK = 256  # documents encoded together
 
@@ -53,32 +55,25 @@ def things(grid: Grid) -> list[tuple[int, int]]:
 
 
 def scene_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
+    """A box on a thing, mostly moved on to a neighbour, and a close look at it."""
     cells = things(grid)
     cell = cells[int(rng.integers(len(cells)))]
-    neighbours = [(name, shifted(cell, by)) for name, by in DIRECTIONS.items() if shifted(cell, by) in cells]
-    kind = NAMES[grid[cell]].split(" ")[1]
-    if rng.random() < 0.25 or not neighbours:
-        close = Step("A close look at the box.", close_look(grid, cell))
-        return [Step(f"A box on the {kind}.", boxed(grid, cell)), close]
-    # A box beside the named thing, then a close look beside the box or at it.
-    name, middle = pick(rng, neighbours)
-    steps = [Step(f"A box on the thing {name} the {kind}.", boxed(grid, middle))]
-    beyond = [(n, shifted(middle, by)) for n, by in DIRECTIONS.items() if shifted(middle, by) in cells]
-    name, target = pick(rng, beyond)
-    return [*steps, Step(f"A close look {name} the box.", close_look(grid, target))]
+    found = boxed(grid, cell)
+    steps = [Step(f"A box on the {NAMES[grid[cell]].split(' ')[1]}.", found)]
+    moves = [move for move, by in MOVES.items() if shifted(cell, by) in cells]
+    if moves:
+        move = pick(rng, moves)
+        cell = shifted(cell, MOVES[move])
+        steps.append(Step(f"The box moves {move}.", box_moved(found, move)))
+    return [*steps, Step("A close look at the box.", close_look(grid, cell))]
 
 
 def chart_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
     heights = bar_heights(grid)
     colours = {column: NAMES[grid[SIDE - 2, column]].split(" ")[0] for column in heights}
-    if rng.random() < 0.25:
-        columns = [column for column in heights if rng.random() < 0.4] or [next(iter(heights))]
-        named = " and the ".join(f"{colours[column]} bar" for column in columns)
-        return [Step(f"A mark under the {named}.", marked(grid, columns))]
     reference, comparison = pick(rng, list(heights)), pick(rng, ("taller", "shorter"))
-    level = heights[reference]
-    hits = [c for c, h in heights.items() if (h > level if comparison == "taller" else h < level)]
-    return [Step(f"A mark under every bar {comparison} than the {colours[reference]} bar.", marked(grid, hits))]
+    caption = f"A mark on every bar {comparison} than the {colours[reference]} bar."
+    return [Step(caption, marked(grid, compared(grid, reference, comparison)))]
 
 
 def board_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
@@ -170,7 +165,7 @@ class Encoder:
 def base_rows(omni: Omni, count: int, seed: int) -> Iterator[Trajectory]:
     rng, encoder = np.random.default_rng(seed), Encoder(omni)
     for start in range(0, count, CHUNK):
-        pairs = [captioned(rng, TASK_NAMES[(start + k) % len(TASK_NAMES)]) for k in range(min(CHUNK, count - start))]
+        pairs = [captioned(rng, BASE_TASKS[(start + k) % len(BASE_TASKS)]) for k in range(min(CHUNK, count - start))]
         prompts = encoder.segments([prompt for prompt, _ in pairs])
         responses = encoder.segments([response for _, response in pairs])
         for prompt, response in zip(prompts, responses, strict=True):

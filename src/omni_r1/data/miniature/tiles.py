@@ -30,13 +30,9 @@ KINDS = {
     "fish": "...... .###.# ###### ###### .###.# ......",
     "star": "..##.. ..##.. ###### .####. .#..#. #....#",
     "heart": "...... .#..#. ###### ###### .####. ..##..",
-    "moon": "..###. .##... ##.... ##.... .##... ..###.",
     "key": "...... .##... #..### #..#.# .##... ......",
     "boat": "...#.. ...##. ...### ...#.. ###### .####.",
-    "flag": "#####. #####. #####. #..... #..... #.....",
-    "bell": "..##.. .####. .####. .####. ###### ..##..",
     "ring": "..##.. .#..#. #....# #....# .#..#. ..##..",
-    "drop": "..##.. ..##.. .####. ###### ###### .####.",
 }
 
 
@@ -75,13 +71,12 @@ def _paint() -> dict[str, np.ndarray]:
 
     tiles["paper"], tiles["axis"] = flat(PAPER), flat(PAPER)
     tiles["axis"][0:2] = AXIS
-    tiles["mark"] = tiles["axis"].copy()
-    for row in range(4):
-        tiles["mark"][3 + row, 3 - row : 5 + row] = FRAME
     for name, colour in COLOURS.items():
-        tiles[f"{name} bar"], tiles[f"{name} half bar"] = flat(PAPER), flat(PAPER)
-        tiles[f"{name} bar"][:, 1:7] = colour
-        tiles[f"{name} half bar"][4:, 1:7] = colour
+        bar = flat(PAPER)
+        bar[:, 1:7] = colour
+        tiles[f"{name} bar"], tiles[f"{name} bar marked"] = bar, bar.copy()
+        for row in range(4):  # a notch in the bar's top
+            tiles[f"{name} bar marked"][row, row : TILE - row] = FRAME
 
     tiles["night"] = flat(NIGHT)
     tiles["night"][0, :] = tiles["night"][:, 0] = GRID

@@ -2,8 +2,8 @@
 
 | task    | Uni-Task (paper sec 3)   | picture             | step drawn (Uni-Skill)                            |
 |---------|--------------------------|---------------------|---------------------------------------------------|
-| scene   | Natural-Scene Perception | things on a meadow  | a box, then a close look beside it (grounding)    |
-| chart   | Structured-Image         | a bar chart         | a mark under every taller bar (marking)           |
+| scene   | Natural-Scene Perception | things on a meadow  | a box on a thing, moved, then a close look (grounding) |
+| chart   | Structured-Image         | a bar chart         | a mark on every taller bar (marking)              |
 | diagram | Diagrammatic Math        | a ray among mirrors | the ray drawn until it lands (auxiliary line)     |
 | board   | Vision-Operational       | a robot among walls | the board after each move (visual prediction)     |
 
@@ -23,8 +23,9 @@ from omni_r1.trajectory import IMAGE_MARK
 Grid = np.ndarray  # (8, 8) tile numbers
 Cell = tuple[int, int]  # row, column
 NAMES_OF_COLOURS = tuple(COLOURS)
-DIRECTIONS = {"right of": (0, 1), "left of": (0, -1), "above": (-1, 0), "below": (1, 0)}
 MOVES = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
+SIDES = {"right of": "right", "left of": "left", "above": "up", "below": "down"}  # words of a question, and the move
+THINGS = 7  # in a scene
 MOST_UNCHANGED = 60  # of 64 tiles: how much of a drawing must agree with the gold one beside its marks
 PICTURE = f" {IMAGE_MARK}"  # the picture follows the question
 BENCH_SHARE = 16  # one sample in so many belongs to the bench
@@ -76,7 +77,7 @@ def pick(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 
 
-# --- scene: a box, then a close look ---------------------------------------------------------------------------------
+# --- scene: a box, moved, then a close look ---------------------------------------------------------------------------
 
 
 def boxed(grid: Grid, cell: Cell) -> Grid:
@@ -91,57 +92,60 @@ def close_look(grid: Grid, cell: Cell) -> Grid:
     return np.where(icon(kind), NUMBER[f"{colour} close"], NUMBER["meadow"])
 
 
+def box_moved(grid: Grid, move: str) -> Grid:
+    """A scene whose box has moved on to the neighbouring thing."""
+    row, column = np.argwhere(np.char.endswith(np.array(NAMES)[grid], " boxed"))[0]
+    out = grid.copy()
+    out[row, column] = NUMBER[NAMES[grid[row, column]].removesuffix(" boxed")]
+    return boxed(out, shifted((int(row), int(column)), MOVES[move]))
+
+
 def scene(rng: np.random.Generator) -> Sample:
     grid = np.where(rng.random((SIDE, SIDE)) < 0.2, NUMBER["tuft"], NUMBER["meadow"])
-    while True:  # a chain of three neighbouring cells: the named thing, the next, the one asked for
+    while True:
         anchor = (int(rng.integers(SIDE)), int(rng.integers(SIDE)))
-        first, second = pick(rng, list(DIRECTIONS)), pick(rng, list(DIRECTIONS))
-        middle = shifted(anchor, DIRECTIONS[first])
-        target = shifted(middle, DIRECTIONS[second])
-        if inside(middle) and inside(target) and target != anchor:
+        side = pick(rng, list(SIDES))
+        target = shifted(anchor, MOVES[SIDES[side]])
+        if inside(target):
             break
-    around = {shifted(cell, by) for cell in (anchor, middle) for by in DIRECTIONS.values()}
-    others = [cell for cell in sorted(around) if inside(cell) and cell not in (anchor, middle, target)]
+    # The named thing has neighbours on other sides as well, so that the side counts.
+    others = [shifted(anchor, by) for by in MOVES.values()]
+    others = [cell for cell in others if inside(cell) and cell != target]
     rng.shuffle(others)
-    cells: list[Cell] = [anchor, middle, target, *((int(row), int(column)) for row, column in others[:3])]
-    while len(cells) < 9:
+    cells: list[Cell] = [anchor, target, *((int(row), int(column)) for row, column in others[:2])]
+    while len(cells) < THINGS:
         extra = (int(rng.integers(SIDE)), int(rng.integers(SIDE)))
         if extra not in cells:
             cells.append(extra)
-    kinds = rng.permutation(list(KINDS))
-    for cell, kind in zip(cells, kinds, strict=False):
+    kinds = rng.permutation(list(KINDS))[:THINGS]
+    for cell, kind in zip(cells, kinds, strict=True):
         grid[cell] = NUMBER[f"{pick(rng, NAMES_OF_COLOURS)} {kind}"]
-    asks = ("What colour is the thing {} the thing {} the {}?", "Name the colour of what is {} the thing {} the {}.")
-    ask = pick(rng, asks)
-    return Sample(
-        "scene",
-        ask.format(second, first, kinds[0]) + PICTURE,
-        grid,
-        (
-            Step(f"A box on the thing {first} the {kinds[0]}.", boxed(grid, middle)),
-            Step(f"A close look {second} the box.", close_look(grid, target)),
-        ),
-        NAMES[grid[target]].split(" ")[0],
+    ask = pick(rng, ("What colour is the thing {} the {}?", "Name the colour of what is {} the {}."))
+    found = boxed(grid, anchor)
+    steps = (
+        Step(f"A box on the {kinds[0]}.", found),
+        Step(f"The box moves {SIDES[side]}.", box_moved(found, SIDES[side])),
+        Step("A close look at the box.", close_look(grid, target)),
     )
+    return Sample("scene", ask.format(side, kinds[0]) + PICTURE, grid, steps, NAMES[grid[target]].split(" ")[0])
 
 
-# --- chart: marks under bars -----------------------------------------------------------------------------------------
+# --- chart: marks on bars --------------------------------------------------------------------------------------------
 
 
 def bar_heights(grid: Grid) -> dict[int, int]:
-    """Height of each bar in half tiles, by column."""
-    heights = {}
-    for column in range(SIDE):
-        names = [NAMES[tile] for tile in grid[:, column]]
-        height = sum(2 if name.endswith(" bar") and "half" not in name else "half" in name for name in names)
-        if height:
-            heights[column] = height
-    return heights
+    """Height of each bar in tiles, by column."""
+    names = np.array(NAMES)[grid]
+    heights = np.char.endswith(names, " bar").sum(0) + np.char.endswith(names, " bar marked").sum(0)
+    return {column: int(height) for column, height in enumerate(heights) if height}
 
 
 def marked(grid: Grid, columns: list[int]) -> Grid:
-    out = grid.copy()
-    out[SIDE - 1, columns] = NUMBER["mark"]
+    """The chart with a mark on the top of the bars in `columns`."""
+    out, heights = grid.copy(), bar_heights(grid)
+    for column in columns:
+        top = (SIDE - 1 - heights[column], column)
+        out[top] = NUMBER[f"{NAMES[grid[top]]} marked"]
     return out
 
 
@@ -152,11 +156,7 @@ def chart_picture(rng: np.random.Generator) -> tuple[Grid, list[str], list[int]]
     colours = [str(name) for name in rng.permutation(NAMES_OF_COLOURS)]
     columns = sorted(int(column) for column in rng.permutation(SIDE)[: len(colours)])
     for colour, column in zip(colours, columns, strict=True):
-        height = int(rng.integers(2, 13))
-        top = SIDE - 1 - height // 2
-        grid[top : SIDE - 1, column] = NUMBER[f"{colour} bar"]
-        if height % 2:
-            grid[top - 1, column] = NUMBER[f"{colour} half bar"]
+        grid[SIDE - 1 - int(rng.integers(1, SIDE)) : SIDE - 1, column] = NUMBER[f"{colour} bar"]
     return grid, colours, columns
 
 
@@ -165,16 +165,19 @@ def chart(rng: np.random.Generator) -> Sample:
     while True:  # balanced answers: draw charts until the wanted count comes up
         grid, colours, columns = chart_picture(rng)
         colour = pick(rng, colours)
-        heights = bar_heights(grid)
-        level = heights[columns[colours.index(colour)]]
-        hits = [c for c, h in heights.items() if (h > level if comparison == "taller" else h < level)]
+        hits = compared(grid, columns[colours.index(colour)], comparison)
         if len(hits) == wanted:
             break
     ask = pick(rng, ("How many bars are {} than the {} bar?", "Count the bars that are {} than the {} bar."))
-    thought = f"A mark under every bar {comparison} than the {colour} bar."
-    return Sample(
-        "chart", ask.format(comparison, colour) + PICTURE, grid, (Step(thought, marked(grid, hits)),), str(wanted)
-    )
+    step = Step(f"A mark on every bar {comparison} than the {colour} bar.", marked(grid, hits))
+    return Sample("chart", ask.format(comparison, colour) + PICTURE, grid, (step,), str(wanted))
+
+
+def compared(grid: Grid, reference: int, comparison: str) -> list[int]:
+    """Columns of the bars that are taller (or shorter) than the one in column `reference`."""
+    heights = bar_heights(grid)
+    level = heights[reference]
+    return [c for c, h in heights.items() if (h > level if comparison == "taller" else h < level)]
 
 
 # --- diagram: a ray among mirrors ------------------------------------------------------------------------------------
@@ -277,7 +280,7 @@ def sample(task: str, rng: np.random.Generator, held_out: bool = False) -> Sampl
 
 def marks(grid: Grid) -> frozenset[tuple[Cell, str]]:
     """What a step drew: boxed things, marks under bars, the ray and what it hits, the robot, a close look's colours."""
-    said = (" boxed", " close", "mark", "ray right", "ray left", " hit", "robot on")
+    said = (" boxed", " close", " marked", "ray right", "ray left", " hit", "robot on")
     return frozenset(
         ((int(r), int(c)), NAMES[grid[r, c]])
         for r, c in np.ndindex(SIDE, SIDE)
