@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -118,9 +118,9 @@ class LogFile(transformers.TrainerCallback):
 
 def save_perception(path: Path, module: PesftModule, weight: float) -> None:
     """Save the trained projection beside the checkpoint: weight (D, H), bias (D,), alignment and loss weight."""
-    tensors = {"weight": module.projection.weight.detach().cpu(), "bias": module.projection.bias.detach().cpu()}
-    metadata = {"alignment": module.alignment, "loss_weight": str(weight)}
-    save_file({name: tensor.float().contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
+    tensors = {"weight": module.projection.weight, "bias": module.projection.bias}
+    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(tensors, {"alignment": module.alignment, "loss_weight": str(weight)}))
 
 
 def pesft(options: PesftOptions) -> int:
