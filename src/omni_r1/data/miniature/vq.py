@@ -21,6 +21,7 @@ from omni_r1.data.miniature.corpus import pictures
 from omni_r1.data.miniature.tiles import NAMES, PIXELS, SIDE, TILE, draw, read
 from omni_r1.model import load
 from omni_r1.model.vq import PIXEL_SCALE, codes_to_pixels, pixels_to_codes, to_images
+from omni_r1.run_record import progress
 
 STEPS, PAINTING_STEPS, BATCH, LEARNING_RATE = 450, 900, 16, 2e-3
 SHARPNESS = 2.0  # logits of the readability loss per squared distance of a tile, values in [-1, 1]
@@ -94,16 +95,18 @@ def optimise(weights: list[Tensor], steps: int, loss_of: Callable[[], tuple[Tens
     optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     started = time.monotonic()
-    for step in range(1, steps + 1):
-        loss, right = loss_of()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 20 == 0 or step == steps:
-            row = {"phase": name, "step": step, "loss": loss.item(), "right": right.item()}
-            log(json.dumps(row | {"seconds": round(time.monotonic() - started, 1)}))
+    with progress(steps, "step", name) as bar:
+        for step in range(1, steps + 1):
+            loss, right = loss_of()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimiser.step()
+            schedule.step()
+            bar.update()
+            if step % 20 == 0 or step == steps:
+                row = {"phase": name, "step": step, "loss": loss.item(), "right": right.item()}
+                log(json.dumps(row | {"seconds": round(time.monotonic() - started, 1)}))
 
 
 def train(vq, *, steps: int, painting_steps: int, seed: int, log) -> dict[str, float]:
