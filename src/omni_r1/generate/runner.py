@@ -5,7 +5,7 @@ report.html. A question that cannot be answered is a record with status `error`;
 """
 
 import json
-import shutil
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ from omni_r1.trajectory import TEMPLATES, Image, Text, Trajectory, interleave
 from omni_r1.vocabulary import Vocabulary
 
 RESULTS, RUN, SUMMARY, IMAGES = "results.jsonl", "run.json", "summary.json", "images"
+PICTURE_NAME = re.compile(r"\d+-(question|drawn|gold)-\d+")
 
 
 @dataclass
@@ -61,8 +62,10 @@ class RunFolder:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / RESULTS).unlink(missing_ok=True)
-        shutil.rmtree(self.path / IMAGES, ignore_errors=True)
-        (self.path / IMAGES).mkdir()
+        (self.path / IMAGES).mkdir(exist_ok=True)
+        for old in (self.path / IMAGES).glob("*.png"):
+            if PICTURE_NAME.fullmatch(old.stem):
+                old.unlink()
         write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")
         self.results = AppendLog(self.path / RESULTS)
 
