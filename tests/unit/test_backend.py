@@ -1,5 +1,6 @@
 """Options, bad rows, sampling, log-probs and the cache of the transformers backend."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -60,11 +61,17 @@ def test_the_originals_mode_name(omni):
     assert one == other
 
 
+def same(one, other):
+    """Equal completions; log-probs up to rounding, which depends on a row's place in its batch."""
+    close = other.logprobs == pytest.approx(one.logprobs, abs=1e-5)
+    return close and dataclasses.replace(one, logprobs=[]) == dataclasses.replace(other, logprobs=[])
+
+
 def test_kinds_of_prompt(omni):
     words = omni.vocabulary
     text, trajectory, ids = "ab c", Trajectory((Text("ab c"),)), [words.bos, *words.encode_text("ab c")]
     a, b, c = omni.generate([text, trajectory, ids], max_new_tokens=5)
-    assert a == b == c and a.ids[: a.prompt_length] == ids
+    assert same(a, b) and same(b, c) and a.ids[: a.prompt_length] == ids
     begun = Trajectory((Text("ab c"),), (Text(" d"), Image((5,) * S)))
     [more] = omni.generate([begun], max_new_tokens=5)
     assert more.ids[: more.prompt_length] == words.render(begun).ids
@@ -87,7 +94,7 @@ def test_bad_rows_do_not_stop_good_ones(omni):
     )
     for (told, prompt), row in zip(bad.items(), rows, strict=False):
         assert told in row.error and row.stop is None and row.trajectory is None and row.logprobs == [], prompt
-    assert rows[-1] == omni.generate([good], max_new_tokens=5)[0] and rows[-1].error is None
+    assert same(rows[-1], omni.generate([good], max_new_tokens=5)[0]) and rows[-1].error is None
     assert seen[-1] == (7, len(rows[-1].logprobs))
     assert seen == sorted(seen)
 
@@ -184,8 +191,7 @@ def test_seeds(omni):
     default = backend.generate(prompts, options)
     assert default == backend.generate(prompts, options, seeds=[5, 6, 7])
     assert default[0].ids != default[1].ids
-    one, same = backend.generate(prompts[:2], options, seeds=[9, 9])
-    assert one == same
+    assert same(*backend.generate(prompts[:2], options, seeds=[9, 9]))
     with pytest.raises(InputError, match="2 seeds for 3 prompts"):
         backend.generate(prompts, options, seeds=[1, 2])
 

@@ -12,7 +12,6 @@ from omni_r1.generate.runner import SUMMARY, Answer, RunFolder, complete, record
 from omni_r1.model import load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.reward import extract_answer, grade
-from omni_r1.shipped import checkpoint_path
 from omni_r1.trajectory import Trajectory
 
 
@@ -59,7 +58,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     if options.swap_pictures:
         suite.questions = swap_pictures(suite.questions)
     sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens, seed=options.seed)
-    omni = load(checkpoint_path(options.model_path), device=options.device, dtype=options.dtype)
+    omni = load(options.model_path, device=options.device, dtype=options.dtype)
     folder = RunFolder(options.output_dir, options, options.seed)
     controls: list[dict] | list[None] = [None] * len(suite.questions)
     if options.control_path:

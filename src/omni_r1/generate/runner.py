@@ -23,7 +23,6 @@ from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import GenerateOptions
 from omni_r1.run_record import describe_run, progress
-from omni_r1.shipped import checkpoint_path
 from omni_r1.trajectory import TEMPLATES, Image, Text, Trajectory, interleave
 from omni_r1.vocabulary import Vocabulary
 
@@ -240,7 +239,7 @@ def generate(options: GenerateOptions) -> int:
         max_images=options.max_images,
         seed=options.seed,
     )
-    omni = load(checkpoint_path(options.model_path), device=options.device, dtype=options.dtype)
+    omni = load(options.model_path, device=options.device, dtype=options.dtype)
     folder = RunFolder(options.output_dir, options, options.seed)
     started = time.monotonic()
     records = []

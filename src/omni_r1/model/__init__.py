@@ -61,7 +61,8 @@ class Omni:
 
 
 def load(path: str | Path, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None) -> Omni:
-    """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists.
+    """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists; `miniature`
+    is the one that comes with the package.
 
     `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32.
     Raises CheckpointError naming file and tensor, VocabularyError, or InputError for a wrong option.

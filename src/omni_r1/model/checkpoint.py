@@ -17,9 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import ChameleonConfig
 
+from omni_r1 import shipped
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import write_atomic
 from omni_r1.model.chameleon import Chameleon
+from omni_r1.options import SHIPPED
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -46,12 +48,15 @@ class CheckpointError(OmniError):
 
 
 def locate(path: str | Path, revision: str | None = None) -> Path:
-    """The checkpoint's folder: `path` itself where it exists, else the hub repository of that name, downloaded."""
-    folder = Path(path)
+    """The checkpoint's folder: the shipped miniature by its name, `path` itself where it exists, else the hub
+    repository of that name, downloaded."""
+    folder = shipped.MODEL if str(path) == SHIPPED else Path(path)
     if folder.is_dir():
         return folder
     if folder.exists():
         raise CheckpointError(f"{path}: a checkpoint is a folder, this is a file")
+    if folder == shipped.MODEL:
+        raise CheckpointError(f"{folder}: the miniature's checkpoint is not there; runs/miniature.sh trains it")
     try:
         patterns = [*COMPANIONS, "config.json", "*.safetensors", INDEX]
         return Path(snapshot_download(str(path), revision=revision, allow_patterns=patterns))

@@ -2,7 +2,6 @@
 
 from omni_r1 import shipped
 from omni_r1.bench.run import run_bench
-from omni_r1.errors import InputError
 from omni_r1.options import SHIPPED, BenchOptions, DemoOptions
 from omni_r1.show.report import report
 from omni_r1.show.table import table
@@ -12,8 +11,6 @@ LONGEST = 400  # tokens; the board's three drawings and its words take about 260
 
 def demo(options: DemoOptions) -> int:
     """The verb: bench, table on the terminal, report.html beside the records."""
-    if not shipped.MODEL.is_dir():
-        raise InputError("the miniature's checkpoint is not there; runs/miniature.sh trains it", file=shipped.MODEL)
     folder, summary, code = run_bench(
         BenchOptions(
             model_path=SHIPPED,
