@@ -20,7 +20,7 @@ stage() { # NAME COMMAND...: run once, its output beside its work
 
 stage blank $python -m omni_r1.data.miniature.blank "$work/blank"
 stage vq $python -m omni_r1.data.miniature.vq "$work/blank"
-stage base-corpus $corpus base "$work/blank" "$work/base.jsonl" --count 19200 --seed 1
+stage base-corpus $corpus base "$work/blank" "$work/base.jsonl" --count 20800 --seed 1
 stage base $pesft --config configs/pesft/miniature-base.yaml \
     --model-path "$work/blank" --train-data "$work/base.jsonl" --output-path "$work/base"
 stage traces $corpus traces "$work/blank" "$work/traces.jsonl" --count 8000 --seed 2

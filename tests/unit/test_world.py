@@ -74,11 +74,17 @@ def test_ray_is_reflected_by_stones_and_edges():
 
 def test_walls_stop_the_robot():
     grid = np.full((8, 8), NUMBER["green floor"])
-    grid[0, 0], grid[0, 1] = NUMBER["robot on red"], NUMBER["wall"]
-    assert robot_cell(moved(grid, "right")) == (0, 0)
-    assert robot_cell(moved(grid, "up")) == (0, 0)
+    grid[[0, -1], :] = grid[:, [0, -1]] = NUMBER["wall"]
+    grid[1, 1], grid[1, 2] = NUMBER["robot on red"], NUMBER["wall"]
+    assert robot_cell(moved(grid, "right")) == robot_cell(moved(grid, "up")) == (1, 1)
     down = moved(grid, "down")
-    assert NAMES[down[1, 0]] == "robot on green" and NAMES[down[0, 0]] == "red floor"
+    assert NAMES[down[2, 1]] == "robot on green" and NAMES[down[1, 1]] == "red floor"
+
+
+def test_boards_are_walled_in():
+    for one in samples("board", 100):
+        assert all((step.grid[[0, -1], :] == NUMBER["wall"]).all() for step in one.steps)
+        assert all((step.grid[:, [0, -1]] == NUMBER["wall"]).all() for step in one.steps)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -31,20 +31,20 @@ from omni_r1.data.miniature.world import (
     box_moved,
     boxed,
     chart_picture,
-    close_look,
-    compared,
+    cropped,
     marked,
     moved,
     pick,
     sample,
     shifted,
+    taller,
 )
 from omni_r1.model import Omni, load
 from omni_r1.run_record import progress
 from omni_r1.trajectory import Image, Segment, Text, Trajectory, interleave, plain
 
 TASK_NAMES = tuple(TASKS)
-BASE_TASKS = ("scene", "chart", "board", "scene", "chart", "diagram")  # more of what is harder to learn
+BASE_TASKS = ("scene", "chart", "board", "scene", "chart", "board", "scene", "diagram")  # more of what is harder to learn
 NEXT = "\n"
 CHUNK = 256  # documents encoded together
 
@@ -55,7 +55,7 @@ def things(grid: Grid) -> list[tuple[int, int]]:
 
 
 def scene_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
-    """A box on a thing, mostly moved on to a neighbour, and a close look at it."""
+    """A box on a thing, mostly moved on to a neighbour, and a crop of it."""
     cells = things(grid)
     cell = cells[int(rng.integers(len(cells)))]
     found = boxed(grid, cell)
@@ -65,15 +65,15 @@ def scene_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
         move = pick(rng, moves)
         cell = shifted(cell, MOVES[move])
         steps.append(Step(f"The box moves {move}.", box_moved(found, move)))
-    return [*steps, Step("A close look at the box.", close_look(grid, cell))]
+    return [*steps, Step("Only the box is kept.", cropped(grid, cell))]
 
 
 def chart_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
     heights = bar_heights(grid)
     colours = {column: NAMES[grid[SIDE - 2, column]].split(" ")[0] for column in heights}
-    reference, comparison = pick(rng, list(heights)), pick(rng, ("taller", "shorter"))
-    caption = f"A mark on every bar {comparison} than the {colours[reference]} bar."
-    return [Step(caption, marked(grid, compared(grid, reference, comparison)))]
+    reference = pick(rng, list(heights))
+    caption = f"A mark on every bar taller than the {colours[reference]} bar."
+    return [Step(caption, marked(grid, taller(grid, reference)))]
 
 
 def board_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
@@ -121,10 +121,10 @@ def pictures(rng: np.random.Generator, count: int) -> np.ndarray:
 def captioned(rng: np.random.Generator, task: str) -> tuple[list, list]:
     """One document of the base corpus, prompt and response, as texts and grids.
 
-    Mostly a picture and captioned changes to it; one in seven is a caption and the picture it describes.
+    Mostly a picture and captioned changes to it; one in twelve is a caption and the picture it describes.
     """
     grid, steps = changes(rng, task)
-    if rng.random() < 1 / 7:
+    if rng.random() < 1 / 12:
         return [], [describe(task, grid), grid]
     response: list = []
     for number, step in enumerate(steps, 1):

@@ -66,8 +66,6 @@ def _paint() -> dict[str, np.ndarray]:
             thing = np.where(icon(kind)[..., None], np.array(colour, np.uint8), flat(MEADOW))
             tiles[f"{name} {kind}"] = thing
             tiles[f"{name} {kind} boxed"] = framed(thing)
-    for name, colour in COLOURS.items():  # one pixel of a scene, seen close
-        tiles[f"{name} close"] = flat(colour)
 
     tiles["paper"], tiles["axis"] = flat(PAPER), flat(PAPER)
     tiles["axis"][0:2] = AXIS

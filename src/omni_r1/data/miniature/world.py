@@ -2,7 +2,7 @@
 
 | task    | Uni-Task (paper sec 3)   | picture             | step drawn (Uni-Skill)                            |
 |---------|--------------------------|---------------------|---------------------------------------------------|
-| scene   | Natural-Scene Perception | things on a meadow  | a box on a thing, moved, then a close look (grounding) |
+| scene   | Natural-Scene Perception | things on a meadow  | a box on a thing, moved, then cropped (grounding) |
 | chart   | Structured-Image         | a bar chart         | a mark on every taller bar (marking)              |
 | diagram | Diagrammatic Math        | a ray among mirrors | the ray drawn until it lands (auxiliary line)     |
 | board   | Vision-Operational       | a robot among walls | the board after each move (visual prediction)     |
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omni_r1.data.miniature.tiles import COLOURS, KINDS, NAMES, NUMBER, SIDE, icon, read
+from omni_r1.data.miniature.tiles import COLOURS, KINDS, NAMES, NUMBER, SIDE, read
 from omni_r1.trajectory import IMAGE_MARK
 
 Grid = np.ndarray  # (8, 8) tile numbers
@@ -26,6 +26,7 @@ NAMES_OF_COLOURS = tuple(COLOURS)
 MOVES = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
 SIDES = {"right of": "right", "left of": "left", "above": "up", "below": "down"}  # words of a question, and the move
 THINGS = 7  # in a scene
+LEVELS = (1, 3, 5, 7)  # heights of bars, in tiles
 MOST_UNCHANGED = 60  # of 64 tiles: how much of a drawing must agree with the gold one beside its marks
 PICTURE = f" {IMAGE_MARK}"  # the picture follows the question
 BENCH_SHARE = 16  # one sample in so many belongs to the bench
@@ -77,7 +78,7 @@ def pick(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 
 
-# --- scene: a box, moved, then a close look ---------------------------------------------------------------------------
+# --- scene: a box, moved, then cropped --------------------------------------------------------------------------------
 
 
 def boxed(grid: Grid, cell: Cell) -> Grid:
@@ -86,10 +87,11 @@ def boxed(grid: Grid, cell: Cell) -> Grid:
     return out
 
 
-def close_look(grid: Grid, cell: Cell) -> Grid:
-    """The thing in a cell, enlarged eight times: each of its pixels becomes a tile."""
-    colour, kind = NAMES[grid[cell]].removesuffix(" boxed").split(" ")
-    return np.where(icon(kind), NUMBER[f"{colour} close"], NUMBER["meadow"])
+def cropped(grid: Grid, cell: Cell) -> Grid:
+    """The scene with nothing left but the boxed thing in a cell."""
+    out = np.full((SIDE, SIDE), NUMBER["paper"])
+    out[cell] = boxed(grid, cell)[cell]
+    return out
 
 
 def box_moved(grid: Grid, move: str) -> Grid:
@@ -125,7 +127,7 @@ def scene(rng: np.random.Generator) -> Sample:
     steps = (
         Step(f"A box on the {kinds[0]}.", found),
         Step(f"The box moves {SIDES[side]}.", box_moved(found, SIDES[side])),
-        Step("A close look at the box.", close_look(grid, target)),
+        Step("Only the box is kept.", cropped(grid, target)),
     )
     return Sample("scene", ask.format(side, kinds[0]) + PICTURE, grid, steps, NAMES[grid[target]].split(" ")[0])
 
@@ -156,28 +158,27 @@ def chart_picture(rng: np.random.Generator) -> tuple[Grid, list[str], list[int]]
     colours = [str(name) for name in rng.permutation(NAMES_OF_COLOURS)]
     columns = sorted(int(column) for column in rng.permutation(SIDE)[: len(colours)])
     for colour, column in zip(colours, columns, strict=True):
-        grid[SIDE - 1 - int(rng.integers(1, SIDE)) : SIDE - 1, column] = NUMBER[f"{colour} bar"]
+        grid[SIDE - 1 - pick(rng, LEVELS) : SIDE - 1, column] = NUMBER[f"{colour} bar"]
     return grid, colours, columns
 
 
 def chart(rng: np.random.Generator) -> Sample:
-    wanted, comparison = int(rng.integers(6)), pick(rng, ("taller", "shorter"))
+    wanted = int(rng.integers(6))
     while True:  # balanced answers: draw charts until the wanted count comes up
         grid, colours, columns = chart_picture(rng)
         colour = pick(rng, colours)
-        hits = compared(grid, columns[colours.index(colour)], comparison)
+        hits = taller(grid, columns[colours.index(colour)])
         if len(hits) == wanted:
             break
-    ask = pick(rng, ("How many bars are {} than the {} bar?", "Count the bars that are {} than the {} bar."))
-    step = Step(f"A mark on every bar {comparison} than the {colour} bar.", marked(grid, hits))
-    return Sample("chart", ask.format(comparison, colour) + PICTURE, grid, (step,), str(wanted))
+    ask = pick(rng, ("How many bars are taller than the {} bar?", "Count the bars that are taller than the {} bar."))
+    step = Step(f"A mark on every bar taller than the {colour} bar.", marked(grid, hits))
+    return Sample("chart", ask.format(colour) + PICTURE, grid, (step,), str(wanted))
 
 
-def compared(grid: Grid, reference: int, comparison: str) -> list[int]:
-    """Columns of the bars that are taller (or shorter) than the one in column `reference`."""
+def taller(grid: Grid, reference: int) -> list[int]:
+    """Columns of the bars that are taller than the one in column `reference`."""
     heights = bar_heights(grid)
-    level = heights[reference]
-    return [c for c, h in heights.items() if (h > level if comparison == "taller" else h < level)]
+    return [column for column, height in heights.items() if height > heights[reference]]
 
 
 # --- diagram: a ray among mirrors ------------------------------------------------------------------------------------
@@ -232,10 +233,10 @@ def robot_cell(grid: Grid) -> Cell:
 
 
 def moved(grid: Grid, move: str) -> Grid:
-    """The board after one move; walls and the edge stop the robot."""
+    """The board after one move; a wall stops the robot."""
     here = robot_cell(grid)
     there = shifted(here, MOVES[move])
-    if not inside(there) or grid[there] == NUMBER["wall"]:
+    if grid[there] == NUMBER["wall"]:
         return grid.copy()
     out = grid.copy()
     out[here] = NUMBER[f"{NAMES[grid[here]].removeprefix('robot on ')} floor"]
@@ -246,8 +247,10 @@ def moved(grid: Grid, move: str) -> Grid:
 def board(rng: np.random.Generator) -> Sample:
     floors = [NUMBER[f"{name} floor"] for name in NAMES_OF_COLOURS]
     grid = rng.choice(floors, (SIDE, SIDE))
-    grid[rng.random((SIDE, SIDE)) < 0.25] = NUMBER["wall"]
-    grid[int(rng.integers(SIDE)), int(rng.integers(SIDE))] = NUMBER[f"robot on {pick(rng, NAMES_OF_COLOURS)}"]
+    grid[rng.random((SIDE, SIDE)) < 0.2] = NUMBER["wall"]
+    grid[[0, -1], :] = grid[:, [0, -1]] = NUMBER["wall"]  # all round
+    start = tuple(rng.integers(1, SIDE - 1, 2))
+    grid[start] = NUMBER[f"robot on {pick(rng, NAMES_OF_COLOURS)}"]
     moves = [pick(rng, list(MOVES)) for _ in range(3)]
     steps, now = [], grid
     for move in moves:
@@ -279,8 +282,8 @@ def sample(task: str, rng: np.random.Generator, held_out: bool = False) -> Sampl
 
 
 def marks(grid: Grid) -> frozenset[tuple[Cell, str]]:
-    """What a step drew: boxed things, marks under bars, the ray and what it hits, the robot, a close look's colours."""
-    said = (" boxed", " close", " marked", "ray right", "ray left", " hit", "robot on")
+    """What a step drew: boxed things, marks on bars, the ray and what it hits, the robot."""
+    said = (" boxed", " marked", "ray right", "ray left", " hit", "robot on")
     return frozenset(
         ((int(r), int(c)), NAMES[grid[r, c]])
         for r, c in np.ndindex(SIDE, SIDE)
