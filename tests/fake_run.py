@@ -72,8 +72,8 @@ def record(folder: Path, number: int, rng: random.Random, size: int) -> dict[str
         "question_images": [stored("question-0", 0)], "segments": segments, "answer": answer, "gold": gold,
         "gold_images": [stored(f"gold-{step}", step + 1) for step in range(TASKS[task])], "correct": right,
         "reason": "the same words" if right else f"{answer!r} is not {gold!r}", "valid": True,
-        "images_whole": [True] * drawn, "stop": "end", "tokens": 66 * drawn + 30, "logprob": -rng.random() * 9,
-        "seed": number, "control": {"answer": control, "correct": control == gold},
+        "judged": True, "images_whole": [True] * drawn, "stop": "end", "tokens": 66 * drawn + 30,
+        "logprob": -rng.random() * 9, "seed": number, "control": {"answer": control, "correct": control == gold},
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from omni_r1.errors import InputError
 
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 256 * 1024 * 1024  # of an image file
 MAX_LINE = 256 * 1024 * 1024  # bytes of one JSONL line
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 CRC = "crc"
@@ -53,6 +54,8 @@ def open_image(
 def _read_bytes(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError("is no regular file", file=path)
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"has more than {MAX_BYTES:,} bytes", file=path)
     return path.read_bytes()
 
 

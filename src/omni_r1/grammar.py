@@ -2,7 +2,8 @@
 
 An image is BOI, S codes, EOI, so a mask depends on little: inside an image or not, and whether another image still
 fits. `Grammar.sets` holds the few distinct masks, and a state only says which of them is next. The rules of each mode
-are the original's (checkpoint contract, "generation modes").
+are the original's (checkpoint contract, "generation modes"), and but for `unrestricted` all modes bar BOS, padding and
+the placeholder `<image>` as well, so that whatever is sampled parses.
 """
 
 from collections.abc import Sequence
@@ -71,8 +72,9 @@ class Grammar:
             sets[FIRST, words.boi] = True  # no empty response
         else:
             sets[[WITHOUT_IMAGE, WITH_IMAGE, FIRST]] = True
-            for image_token in (words.codes, words.eoi):
-                sets[WITHOUT_IMAGE, image_token] = sets[WITH_IMAGE, image_token] = sets[FIRST, image_token] = False
+            meaningless = {words.bos, words.pad, words.image} - {words.eos}  # a response with one would not parse
+            for barred in (words.codes, words.eoi, sorted(meaningless)):
+                sets[WITHOUT_IMAGE, barred] = sets[WITH_IMAGE, barred] = sets[FIRST, barred] = False
             sets[WITHOUT_IMAGE, words.boi] = False
         return sets
 
@@ -172,6 +174,18 @@ class Grammar:
             if fault and position >= prompt_length:
                 out.append(fault)
             drawn = 0 if kind == BOI else None
-        if drawn is not None and prompt_length <= len(ids):
+        if drawn is not None:
             out.append(f"an image of {drawn} codes is cut off")
         return out
+
+
+def images_whole(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary) -> list[bool]:
+    """For each image that a response begins: whether it is S codes and EOI."""
+    codes = set(vocabulary.codes.tolist())
+    whole = []
+    for position in range(prompt_length, len(ids)):
+        if ids[position] == vocabulary.boi:
+            image = ids[position + 1 : position + 2 + vocabulary.image_length]
+            closed = len(image) == vocabulary.image_length + 1 and image[-1] == vocabulary.eoi
+            whole.append(closed and codes.issuperset(image[:-1]))
+    return whole

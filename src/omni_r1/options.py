@@ -42,16 +42,14 @@ def at_least(options: Any, least: float, *names: str) -> None:
 class DemoOptions:
     """Run the miniature's bench on its own model, from questions to report."""
 
-    output_dir: str = option("out/demo", help="folder for results, report and drawings")
+    output_dir: str = option("out/demo", help="folder for results, drawings and report")
     limit: int = option(400, help="number of bench questions")
     batch_size: int = option(50, help="questions answered together")
     control: bool = option(True, help="also run the control that was trained without drawings")
-    seed: int = option(0, help="seed of sampling; greedy decoding does not use it")
     device: str = option("cpu", help="torch device")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "limit", "batch_size")
-        at_least(self, 0, "seed")
 
 
 @dataclass
@@ -60,7 +58,7 @@ class GenerateOptions:
 
     input: str = option(help="JSONL file of rows with `id`, `prompt` (with <image> marks) and `images` (paths)")
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
-    output_dir: str = option("out/generate", help="folder for results, report and drawings")
+    output_dir: str = option("out/generate", help="folder for results and drawings")
     data_root: str | None = option(None, help="folder no image path may leave; none is the input's folder")
     template: Template = option("plain", help="how the prompt is laid out")
     mode: Mode = option("interleaved", help="grammar of the response", alias="generation_mode")
@@ -82,6 +80,8 @@ class GenerateOptions:
             raise InputError("temperature, top_p and top_k have no effect without it", field="do_sample")
         if self.mode == "text-only" and self.max_images:
             raise InputError("mode text-only draws no images", field="max_images")
+        if self.mode == "unrestricted" and self.max_images is not None:
+            raise InputError("mode unrestricted has no grammar that could count images", field="max_images")
         if self.mode == "image-only" and self.max_images == 0:
             raise InputError("mode image-only needs at least 1", field="max_images")
 
@@ -125,6 +125,12 @@ class PesftOptions:
         at_least(self, 0, "max_grad_norm", "num_train_epochs", "save_steps", "seed")
         at_least(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps")
         at_least(self, 1, "max_length", "logging_steps")
+        if self.seed >= 2**32:
+            raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise InputError(f"must be at least 1, or -1 for none, not {self.max_steps}", field="max_steps")
+        if self.warmup_ratio and self.lr_scheduler_type == "constant":
+            raise InputError("schedule constant has no warm-up; constant_with_warmup has", field="warmup_ratio")
         for name in ("warmup_ratio", "adam_beta2"):
             if getattr(self, name) >= 1:
                 raise InputError(f"must be below 1, not {getattr(self, name)}", field=name)
@@ -136,7 +142,7 @@ class BenchOptions:
 
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
     data: str = option(SHIPPED, help=f"parquet in Omni-Bench's schema, or '{SHIPPED}'")
-    output_dir: str = option("out/bench", help="folder for results, report and drawings")
+    output_dir: str = option("out/bench", help="folder for results and drawings")
     control_path: str | None = option(None, help="checkpoint of a text-only control asked the same questions")
     template: Template = option("plain", help="how the prompt is laid out")
     mode: Mode = option("interleaved", help="grammar of the response")
@@ -144,13 +150,11 @@ class BenchOptions:
     limit: int | None = option(None, help="only the first so many questions")
     swap_pictures: bool = option(False, help="show each question another's picture: do pictures count?")
     batch_size: int = option(100, help="questions answered together")
-    seed: int = option(0, help="seed; greedy decoding does not use it")
     device: str = option("cpu", help="torch device")
     dtype: Dtype = option("float32", help="precision of the language model")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_new_tokens", "batch_size", "limit")
-        at_least(self, 0, "seed")
         if self.control_path == self.model_path:
             raise InputError("is the model itself", field="control_path")
 
@@ -210,7 +214,7 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
             _flag(item.name),
             dest=item.name,
             metavar=_metavar(kind),
-            nargs="?" if kind is bool else "+" if typing.get_origin(kind) is list else None,
+            nargs="?" if kind is bool else None,
             const="true" if kind is bool else None,
             help=text.replace("%", "%%"),
         )
@@ -224,7 +228,7 @@ def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dic
     """Options of a YAML file, converted. Raises InputError naming the file and the key."""
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that cannot be
         raise InputError(f"cannot be read: {error}", file=path) from error
     if not isinstance(recipe, dict):
         raise InputError("a recipe is a mapping of option names to values", file=path)
@@ -244,8 +248,6 @@ def _convert(value: Any, hint: Any, name: str, file: str | None = None) -> Any:
     kind, may_be_none = _kind(hint)
     if may_be_none and str(value).lower() == "none":
         return None
-    if typing.get_origin(kind) is list and isinstance(value, list):
-        return [_convert(item, typing.get_args(kind)[0], name, file) for item in value]
     if typing.get_origin(kind) is Literal:
         if value in typing.get_args(kind):
             return value
@@ -275,16 +277,12 @@ def _kind(hint: Any) -> tuple[Any, bool]:
 def _wanted(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(typing.get_args(kind))}"
-    if typing.get_origin(kind) is list:
-        return "a list"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
 
 
 def _metavar(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "{" + ",".join(typing.get_args(kind)) + "}"
-    if typing.get_origin(kind) is list:
-        return _metavar(typing.get_args(kind)[0])
     return {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}[kind]
 
 

@@ -104,6 +104,10 @@ class Vocabulary:
             raise VocabularyError(f"{file}: no {error}") from error
         if not isinstance(names, dict) or not isinstance(vq, dict) or not isinstance(size, int):
             raise VocabularyError(f"{file}: vocabulary_map, vq_config or vocab_size is of the wrong type")
+        vq = DEFAULT_VQ | vq
+        for name, default in DEFAULT_VQ.items():
+            if not isinstance(vq[name], type(default)):
+                raise VocabularyError(f"{file}: vq_config has {vq[name]!r} as {name}")
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
         except Exception as error:  # a damaged tokenizer file raises whatever its reader stumbles on
@@ -121,7 +125,6 @@ class Vocabulary:
         if missing:
             raise VocabularyError(f"{path}: the tokenizer names no {missing[0]} token")
         known = tokenizer.get_vocab()
-        vq = DEFAULT_VQ | vq
         side = vq["resolution"] // 2 ** (len(vq["channel_multiplier"]) - 1)
         return cls(
             codes=_codes(names, vq["num_embeddings"], size, file),
@@ -184,6 +187,8 @@ class Vocabulary:
                 continue
             if len(segment.codes) != self.image_length:
                 raise VocabularyError(f"an image has {len(segment.codes)} codes, not {self.image_length}")
+            if max(segment.codes) >= len(self.codes):
+                raise VocabularyError(f"an image code is outside 0..{len(self.codes) - 1}")
             ids += [self.boi, *self.codes_to_tokens(torch.tensor(segment.codes)).tolist(), self.eoi]
         return ids
 
@@ -235,7 +240,7 @@ def _codes(names: dict[str, int], count: int, size: int, file: Path) -> Tensor:
         match = CODE_NAME.fullmatch(name)
         if match:
             code = int("".join(str(ord(letter) - ord("A")) for letter in match[1]))
-            if code in found or not 0 <= token < size:
+            if code in found or not isinstance(token, int) or not 0 <= token < size:
                 raise VocabularyError(f"{file}: vocabulary_map gives image code {code} the token {token}")
             found[code] = token
     if sorted(found) != list(range(count)):

@@ -11,13 +11,14 @@ S, TOKENS = 16, 100_000
 
 
 def check(vocabulary, mode, ids, length, budget, limit):
-    """The contract's words on the response, window by window as the original applies them."""
+    """The contract's words on the response, window by window as the original applies them; and no control tokens."""
     codes = set(vocabulary.codes.tolist())
     drawn = 0
     for position in range(length, len(ids)):
         token = ids[position]
         before = ids[max(0, position - S - 1) : position]
         since = before[::-1].index(vocabulary.boi) if vocabulary.boi in before else None
+        assert token not in {vocabulary.bos, vocabulary.pad, vocabulary.image} - {vocabulary.eos}
         if mode == "text-only":
             assert token not in codes and token not in (vocabulary.boi, vocabulary.eoi)
             continue

@@ -98,6 +98,24 @@ def test_training_moves_what_it_should_and_nothing_else(checkpoint, tmp_path):
     omni_r1.load(tmp_path / "out")
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(dtype, checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    assert pesft(options(checkpoint, data, tmp_path / "out", dtype=dtype, learning_rate=1e-4, max_steps=2)) == 0
+    assert load_file(tmp_path / "out" / "perception.safetensors")["weight"].dtype == torch.float32
+
+
+def test_resuming_goes_on_with_the_log(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    pesft(options(checkpoint, data, tmp_path / "out", save_steps=2, logging_steps=1))
+    halfway = str(tmp_path / "out" / "steps" / "checkpoint-2")
+    pesft(options(checkpoint, data, tmp_path / "out", save_steps=2, logging_steps=1, resume_from_checkpoint=halfway))
+    rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
+    with pytest.raises(InputError, match="nowhere.*resume_from_checkpoint"):
+        pesft(options(checkpoint, data, tmp_path / "out", resume_from_checkpoint=str(tmp_path / "nowhere")))
+
+
 def test_same_seed_same_weights(checkpoint, tmp_path):
     data = write_rows(tmp_path / "rows.jsonl")
     weights = []
@@ -131,7 +149,8 @@ def test_bad_rows_are_named(checkpoint, tmp_path):
         ('{"prompt": 3}', "'prompt'"),
         ('{"prompt": [{"text": 3}]}', "text must be a string"),
         ('{"prompt": [{"image": [1, 2]}]}', "an image has 2 codes"),
-        ('{"prompt": [{"text": "' + "x" * 999 + '"}]}', "max_length"),
+        ('{"response": [{"text": "' + "x" * 999 + '"}]}', "max_length"),
+        ('{"Question": "as the original has it"}', "field 'response': is empty"),
     ):
         path = tmp_path / "bad.jsonl"
         path.write_text(good + bad + "\n")

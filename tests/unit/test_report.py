@@ -224,11 +224,12 @@ def test_small_pictures_are_shown_as_blocks_three_times_their_size(run: Path) ->
 
 def test_a_missing_drawing_is_a_wrong_step() -> None:
     drawn = {"image": "a.png", "step": {"correct": True, "reason": ""}}
-    row = checked({"segments": [drawn], "gold_images": ["a.png"], "correct": True})
+    row = checked({"segments": [drawn], "gold_images": ["a.png"], "correct": True, "judged": True})
     assert steps_of(row) == "right"
     assert steps_of(row | {"gold_images": ["a.png", "b.png"]}) == "wrong"
     assert steps_of(row | {"segments": [drawn | {"step": {"correct": False}}]}) == "wrong"
     assert steps_of(row | {"segments": [drawn | {"step": None}]}) == ""
+    assert steps_of(row | {"segments": [], "judged": False}) == ""
 
 
 def test_files_that_cannot_be_read_are_named(run: Path) -> None:
@@ -237,6 +238,9 @@ def test_files_that_cannot_be_read_are_named(run: Path) -> None:
         report(run)
     (run / "summary.json").write_text('{"accuracy": {"overall": "high"}}')
     with pytest.raises(InputError, match=r"summary\.json: field 'accuracy': must be numbers"):
+        report(run)
+    (run / "summary.json").write_text('{"accuracy": {"overall": 1}, "interval": {"overall": 0.5}}')
+    with pytest.raises(InputError, match=r"summary\.json: field 'interval': must be pairs of numbers"):
         report(run)
     (run / "results.jsonl").unlink()
     with pytest.raises(InputError, match=r"results\.jsonl: cannot be read"):

@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from omni_r1.bench.suite import load_suite, swap_pictures
 from omni_r1.cli import main
+from omni_r1.errors import InputError
 from omni_r1.files import AppendLog
+from omni_r1.model import load
 from tiny import write_checkpoint
 
 
@@ -159,17 +161,22 @@ def test_bench_grades_and_counts_failures(checkpoint, tmp_path):
         {"id": "a", "task": "x", "question": "What <image>?", "image": picture, "answer": "red"},
         {"id": "b", "task": "x", "question": "What <image>?", "image": "%%%", "answer": "red"},
         {"id": "c", "task": "y", "question": " ", "image": picture, "answer": "1"},
+        {"id": "d", "task": "y", "question": "What <image>?", "image": picture, "answer": None},
+        {"id": "e", "task": "y", "question": "<image> <image>?", "image": picture, "answer": "1"},
     ]
     data = write_bench(tmp_path / "bench.parquet", rows)
     words = ["--model-path", str(checkpoint), "--data", str(data), "--output-dir", str(tmp_path / "out")]
     assert main(["bench", *words, "--max-new-tokens", "24"]) == 2
     records = rows_of(tmp_path / "out")
-    assert [record["status"] for record in records] == ["ok", "error", "error"]
+    assert [record["status"] for record in records] == ["ok", "error", "error", "error", "error"]
     assert "bench.parquet:2: field 'image'" in records[1]["error"]
     assert "bench.parquet:3: field 'question'" in records[2]["error"]
+    assert "bench.parquet:4: field 'answer'" in records[3]["error"]
+    assert "bench.parquet:5: 2 <image> marks for 1 images" in records[4]["error"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["failed"] == {"overall": 2, "x": 1, "y": 1}
-    assert summary["chance"]["x"] == 1.0 and summary["count"]["overall"] == 3
+    assert summary["failed"] == {"overall": 4, "x": 1, "y": 3}
+    assert summary["chance"] == {"overall": 0.8, "x": 1.0, "y": 2 / 3} and summary["count"]["overall"] == 5
+    assert summary["step_accuracy"]["overall"] is None  # nobody judged a drawing
     assert 0 <= summary["interval"]["overall"][0] <= summary["accuracy"]["overall"] <= summary["interval"]["overall"][1]
 
 
@@ -189,6 +196,28 @@ def test_swapped_pictures_come_from_the_same_task(tmp_path):
     assert [question.text for question in swapped] == [question.text for question in questions]
     came_from = [next(k for k, q in enumerate(questions) if q.images is one.images) for one in swapped]
     assert came_from == [2, 3, 4, 5, 0, 1]
+    with pytest.raises(InputError, match="task 'x' has one question alone"):
+        swap_pictures(questions[:1])
+
+
+def test_a_control_that_fails_is_told(checkpoint, tmp_path, capsys):
+    omni = load(checkpoint)
+    omni.model.lm_head.weight.data[0] = float("nan")
+    omni.save(tmp_path / "nan")
+    row = {"task": "x", "question": "What <image>?", "image": base64.b64encode(png("red")).decode(), "answer": "red"}
+    data = write_bench(tmp_path / "bench.parquet", [row])
+    words = ["--model-path", str(checkpoint), "--data", str(data), "--output-dir", str(tmp_path / "out")]
+    assert main(["bench", *words, "--control-path", str(tmp_path / "nan"), "--max-new-tokens", "24"]) == 2
+    assert "the control failed on 1 questions" in capsys.readouterr().err
+    assert "not finite" in rows_of(tmp_path / "out")[0]["control"]["error"]
+
+
+def test_a_folder_that_cannot_be_written(checkpoint, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "hello"}\n')
+    (tmp_path / "file").write_text("")
+    words = ["--input", str(tmp_path / "rows.jsonl"), "--model-path", str(checkpoint)]
+    assert main(["generate", *words, "--output-dir", str(tmp_path / "file")]) == 2
+    assert "field 'output_dir': cannot be written" in capsys.readouterr().err
 
 
 def test_missing_column_is_named(tmp_path, checkpoint, capsys):

@@ -1,6 +1,7 @@
 """`omni-r1 bench`: answer a suite's questions, grade answers and drawings, write records and figures."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suite import Suite, load_suite, swap_pictures
 from omni_r1.files import write_atomic
 from omni_r1.generate.backend import SamplingOptions
-from omni_r1.generate.runner import SUMMARY, Answer, RunFolder, complete, record_of, tell_failures
+from omni_r1.generate.runner import RESULTS, SUMMARY, Answer, RunFolder, complete, record_of, tell_failures
 from omni_r1.model import load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.reward import extract_answer, grade
 from omni_r1.trajectory import Trajectory
+
+SEED = 0  # recorded; greedy decoding does not use it
 
 
 def response_answer(trajectory: Trajectory | None) -> str | None:
@@ -27,6 +30,7 @@ def grade_into(answer: Answer, trajectory: Trajectory | None, suite: Suite, gold
     record["correct"], record["reason"] = verdict.correct, verdict.reason
     if suite.judge is None:
         return
+    record["judged"] = True
     steps = [segment for segment in record["segments"] if "image" in segment]
     for place, (step, picture) in enumerate(zip(steps, answer.drawn, strict=True)):
         if place < len(gold_images):
@@ -37,7 +41,7 @@ def grade_into(answer: Answer, trajectory: Trajectory | None, suite: Suite, gold
 
 
 def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: SamplingOptions) -> list[dict]:
-    """What the text-only control answers, a verdict a question."""
+    """What the text-only control answers, a verdict a question; `error` where it failed."""
     omni = load(path, device=options.device, dtype=options.dtype)
     verdicts = []
     done = complete(
@@ -45,7 +49,8 @@ def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: Sa
     )
     for _, question, completion in done:
         answer = response_answer(completion.trajectory)
-        verdicts.append({"answer": answer, "correct": grade(answer, question.gold or "").correct})
+        correct = grade(answer, question.gold or "").correct
+        verdicts.append({"answer": answer, "correct": correct, "error": completion.error})
     return verdicts
 
 
@@ -57,9 +62,9 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
         suite.questions = suite.questions[: options.limit]
     if options.swap_pictures:
         suite.questions = swap_pictures(suite.questions)
-    sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens, seed=options.seed)
+    sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens)  # greedy
     omni = load(options.model_path, device=options.device, dtype=options.dtype)
-    folder = RunFolder(options.output_dir, options, options.seed)
+    folder = RunFolder(options.output_dir, options, SEED)
     controls: list[dict] | list[None] = [None] * len(suite.questions)
     if options.control_path:
         controls = control_answers(options.control_path, suite, options, sampling)
@@ -69,7 +74,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
         omni, suite.questions, sampling, template=options.template, batch_size=options.batch_size, label="answering"
     )
     for number, question, completion in done:
-        answer = record_of(number, question, completion, omni, folder, options.seed + number)
+        answer = record_of(number, question, completion, omni, folder, SEED)
         grade_into(answer, completion.trajectory, suite, question.gold_images)
         answer.record["control"] = controls[number]
         folder.results.append(answer.record)
@@ -79,7 +84,10 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     summary["tokens_per_second"] = sum(record["tokens"] for record in records) / (finished - generating)
     summary["seconds"] = finished - started
     write_atomic(folder.path / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    return folder.path, summary, tell_failures(records)
+    control_failed = sum(bool(verdict and verdict["error"]) for verdict in controls)
+    if control_failed:
+        print(f"omni-r1: error: the control failed on {control_failed} questions; see {RESULTS}", file=sys.stderr)
+    return folder.path, summary, max(tell_failures(records), 2 if control_failed else 0)
 
 
 def bench(options: BenchOptions) -> int:

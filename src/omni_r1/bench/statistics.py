@@ -32,9 +32,14 @@ def share(hits: Iterable[bool]) -> float | None:
 
 
 def steps_right(records: Sequence[dict]) -> list[bool]:
-    """One verdict for each step that was drawn or should have been: a missing drawing is a wrong step."""
+    """One verdict for each step that was drawn or should have been: a missing drawing is a wrong step.
+
+    Records whose drawings nobody judged have no steps.
+    """
     verdicts = []
     for record in records:
+        if not record["judged"]:
+            continue
         drawn = [bool(part["step"] and part["step"]["correct"]) for part in record["segments"] if "image" in part]
         verdicts += drawn + [False] * (len(record["gold_images"]) - len(drawn))
     return verdicts
@@ -48,7 +53,7 @@ def images_whole(records: Sequence[dict]) -> list[bool]:
 def summarise(records: Sequence[dict], chance: dict[str, float]) -> dict:
     """The run's figures, each `{"overall": ..., task: ...}`. A failed row counts as a wrong answer.
 
-    `chance` is the accuracy per task of the best constant or random answer.
+    `chance` is the accuracy per task of the best constant answer.
     """
     groups = by_task(records)
     summary: dict = {
@@ -60,8 +65,9 @@ def summarise(records: Sequence[dict], chance: dict[str, float]) -> dict:
         "failed": {name: sum(r["status"] == "error" for r in rows) for name, rows in groups.items()},
     }
     if chance:
-        weighted = sum(chance[name] * len(rows) for name, rows in groups.items() if name != OVERALL)
-        summary["chance"] = {OVERALL: weighted / len(records)} | chance
+        counts = {name: len(groups[name]) for name in chance}
+        weighted = sum(chance[name] * count for name, count in counts.items())
+        summary["chance"] = {OVERALL: weighted / sum(counts.values())} | chance
     if any(r["control"] for r in records):
         right = {name: [bool(r["control"] and r["control"]["correct"]) for r in rows] for name, rows in groups.items()}
         summary["control_accuracy"] = {name: share(hits) for name, hits in right.items()}

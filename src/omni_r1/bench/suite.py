@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image as Picture
 
 from omni_r1 import shipped
+from omni_r1.bench.statistics import OVERALL
 from omni_r1.errors import InputError
 from omni_r1.files import open_image
 from omni_r1.generate.runner import Question
@@ -36,7 +37,10 @@ class Suite:
         for question in self.questions:
             if question.task:
                 golds.setdefault(question.task, Counter())[question.gold] += 1
-        return {task: max(counts.values()) / counts.total() for task, counts in golds.items()}
+        return {
+            task: max((count for gold, count in counts.items() if gold is not None), default=0) / counts.total()
+            for task, counts in golds.items()
+        }
 
 
 def decode_picture(cell: Any, **where: Any) -> Picture.Image:
@@ -69,19 +73,27 @@ def read_parquet(path: Path) -> list[Question]:
         try:
             if not isinstance(row["question"], str) or not row["question"].strip():
                 raise InputError("must be a text", field="question", **where)
+            if row["answer"] is None:
+                raise InputError("is missing", field="answer", **where)
+            if row.get("task") == OVERALL:
+                raise InputError(f"{OVERALL!r} is the name of the whole", field="task", **where)
             cells = row["image"] if isinstance(row["image"], list) else [row["image"]]
             images = [decode_picture(cell, field="image", **where) for cell in cells]
             steps = [decode_picture(cell, field="steps", **where) for cell in row.get("steps") or []]
-            questions.append(Question(name, row["question"], images, row.get("task"), str(row["answer"]), steps))
+            gold = str(row["answer"])
+            questions.append(Question(name, row["question"], images, row.get("task"), gold, steps, where=where))
         except InputError as error:
-            questions.append(Question(name, task=row.get("task"), gold=str(row["answer"]), error=error))
+            known = None if row["answer"] is None else str(row["answer"])
+            questions.append(Question(name, task=row.get("task"), gold=known, error=error))
+    if not questions:
+        raise InputError("no rows", file=path)
     return questions
 
 
 def judge_miniature(drawn: Picture.Image, gold: Picture.Image) -> tuple[bool, str]:
     from omni_r1.data.miniature.world import judge
 
-    verdict = judge(np.asarray(drawn), np.asarray(gold))
+    verdict = judge(np.asarray(drawn.resize(gold.size)), np.asarray(gold))  # a model of another size draws larger
     return verdict.correct, verdict.reason
 
 
@@ -93,13 +105,18 @@ def load_suite(data: str) -> Suite:
 
 
 def swap_pictures(questions: Sequence[Question]) -> list[Question]:
-    """Each question with the picture of the next question of its task; its answer stays. A control, not a benchmark."""
+    """Each question with the picture of the next question of its task; its answer stays. A control, not a benchmark.
+
+    Questions that could not be read stay as they are. Raises InputError for a task with a single question.
+    """
     by_task: dict[str | None, list[Question]] = {}
     for question in questions:
-        by_task.setdefault(question.task, []).append(question)
-    donor = {
-        id(question): group[(place + 1) % len(group)]
-        for group in by_task.values()
-        for place, question in enumerate(group)
-    }
-    return [Question(q.id, q.text, donor[id(q)].images, q.task, q.gold, q.gold_images, q.error) for q in questions]
+        if question.error is None:
+            by_task.setdefault(question.task, []).append(question)
+    swapped: dict[int, Question] = {}
+    for task, group in by_task.items():
+        if len(group) < 2:
+            raise InputError(f"task {task!r} has one question alone", field="swap_pictures")
+        for question, donor in zip(group, [*group[1:], group[0]], strict=True):
+            swapped[id(question)] = replace(question, images=donor.images)
+    return [swapped.get(id(question), question) for question in questions]

@@ -1,7 +1,7 @@
 """`omni-r1 generate`: questions in (JSONL), trajectories out. The bench answers its questions the same way.
 
-A run folder holds run.json (options, seed, versions, commit), results.jsonl (a record a question), images/ and
-report.html. A question that cannot be answered is a record with status `error`; the others go on.
+A run folder holds run.json (options, seed, versions, commit), results.jsonl (a record a question), summary.json and
+images/. A question that cannot be answered is a record with status `error`; the others go on.
 """
 
 import json
@@ -20,13 +20,14 @@ from omni_r1.errors import InputError, OmniError
 from omni_r1.files import AppendLog, open_image, read_jsonl, write_atomic
 from omni_r1.generate.backend import Completion, SamplingOptions
 from omni_r1.generate.transformers_backend import TransformersBackend
+from omni_r1.grammar import images_whole
 from omni_r1.model import Omni, load
+from omni_r1.model.vq import opaque
 from omni_r1.options import GenerateOptions
 from omni_r1.run_record import describe_run, progress
 from omni_r1.trajectory import TEMPLATES, Image, Text, Trajectory, interleave
-from omni_r1.vocabulary import Vocabulary
 
-RESULTS, RUN, SUMMARY, IMAGES = "results.jsonl", "run.json", "summary.json", "images"
+RESULTS, RUN, SUMMARY, IMAGES, REPORT = "results.jsonl", "run.json", "summary.json", "images", "report.html"
 PICTURE_NAME = re.compile(r"\d+-(question|drawn|gold)-\d+")
 
 
@@ -34,7 +35,8 @@ PICTURE_NAME = re.compile(r"\d+-(question|drawn|gold)-\d+")
 class Question:
     """A question (`<image>` marks in its text), its pictures, and what is known of its answer.
 
-    With `error` set the question could not be read and is only carried through to its record.
+    `where`: the `file` and `row` it came from. With `error` set the question could not be read and is only carried
+    through to its record.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Question:
     gold: str | None = None
     gold_images: list[Picture.Image] = field(default_factory=list)
     error: OmniError | None = None
+    where: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,19 +62,22 @@ class RunFolder:
 
     def __init__(self, path: str | Path, options: Any, seed: int) -> None:
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / RESULTS).unlink(missing_ok=True)
-        (self.path / IMAGES).mkdir(exist_ok=True)
-        for old in (self.path / IMAGES).glob("*.png"):
-            if PICTURE_NAME.fullmatch(old.stem):
-                old.unlink()
-        write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")
-        self.results = AppendLog(self.path / RESULTS)
+        try:
+            (self.path / IMAGES).mkdir(parents=True, exist_ok=True)
+            for name in (RESULTS, SUMMARY, REPORT):
+                (self.path / name).unlink(missing_ok=True)
+            for old in (self.path / IMAGES).glob("*.png"):
+                if PICTURE_NAME.fullmatch(old.stem):
+                    old.unlink()
+            write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")
+            self.results = AppendLog(self.path / RESULTS)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error}", file=path, field="output_dir") from error
 
     def picture(self, image: Picture.Image, name: str) -> str:
         """Store a picture; its path relative to the folder. `name` is made of numbers, never of a row's id."""
         relative = f"{IMAGES}/{name}.png"
-        image.convert("RGB").save(self.path / relative)
+        opaque(image).save(self.path / relative)
         return relative
 
 
@@ -96,7 +102,7 @@ def complete(
                     if question.error is None:
                         prompts[number] = prompt_of(question, omni, template)
                 except OmniError as error:
-                    question.error = InputError(str(error), field=f"question {question.id}")
+                    question.error = InputError(str(error), **question.where)
             done = 0
 
             def report(rows: int, tokens: int, bar=bar) -> None:
@@ -110,20 +116,10 @@ def complete(
             by_number = dict(zip(prompts, completions, strict=True))
             bar.update(len(batch) - len(prompts))
             for number, question in enumerate(batch):
-                failed = Completion([], 0, error=str(question.error))
-                yield start + number, question, by_number.get(number, failed)
-
-
-def images_whole(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary) -> list[bool]:
-    """For each image that a response begins: whether it is S codes and EOI."""
-    codes = set(vocabulary.codes.tolist())
-    whole = []
-    for position in range(prompt_length, len(ids)):
-        if ids[position] == vocabulary.boi:
-            image = ids[position + 1 : position + 2 + vocabulary.image_length]
-            closed = len(image) == vocabulary.image_length + 1 and image[-1] == vocabulary.eoi
-            whole.append(closed and codes.issuperset(image[:-1]))
-    return whole
+                completion = by_number.get(number, Completion([], 0, error=str(question.error)))
+                if number in by_number and completion.error:
+                    completion.error = str(InputError(completion.error, **question.where))
+                yield start + number, question, completion
 
 
 def record_of(
@@ -160,6 +156,7 @@ def record_of(
         "gold_images": [folder.picture(image, f"{number}-gold-{k}") for k, image in enumerate(question.gold_images)],
         "correct": None,
         "reason": "",
+        "judged": False,
         "valid": all(whole) if whole else None,
         "images_whole": whole,
         "stop": completion.stop,
@@ -175,7 +172,7 @@ def tell_failures(records: Sequence[dict[str, Any]]) -> int:
     """One line on stderr for each failed record; the exit code of the run."""
     failed = [record for record in records if record["status"] == "error"]
     for record in failed:
-        print(f"omni-r1: error: {record['error']}", file=sys.stderr)
+        print(f"omni-r1: error: {' '.join(record['error'].split())}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -191,11 +188,11 @@ def read_questions(path: Path, root: Path) -> list[Question]:
         try:
             if isinstance(row, InputError):
                 raise row
-            name = str(row.get("id", name))
+            name = name if row.get("id") is None else str(row["id"])
             if name in seen:
                 raise InputError(f"{name!r} is the id of row {seen[name]} already", file=path, row=number, field="id")
             seen[name] = number
-            questions.append(Question(name, *_question(row, root)))
+            questions.append(Question(name, *_question(row, root), where={"file": path, "row": number}))
         except InputError as error:
             located = InputError(
                 error.message if error.file in (None, path) else f"{error.file}: {error.message}",

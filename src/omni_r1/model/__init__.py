@@ -41,7 +41,7 @@ class Omni:
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
         """PIL images to token ids (n, S) on the CPU, always through the fp32 VQ module.
 
-        Raises InputError naming the row of an image that cannot be used.
+        Raises InputError naming the image, counted from 1, that cannot be used.
         """
         return self.vocabulary.codes_to_tokens(vq.encode_images(self.model.model.vqmodel, images))
 

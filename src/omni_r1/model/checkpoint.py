@@ -52,6 +52,8 @@ def locate(path: str | Path, revision: str | None = None) -> Path:
     repository of that name, downloaded."""
     folder = shipped.MODEL if str(path) == SHIPPED else Path(path)
     if folder.is_dir():
+        if revision is not None:
+            raise InputError("a folder has no revisions, only a hub repository has", field="revision")
         return folder
     if folder.exists():
         raise CheckpointError(f"{path}: a checkpoint is a folder, this is a file")
@@ -141,7 +143,7 @@ def _write_weights(folder: Path, state: dict[str, Tensor]) -> None:
         for name in written:
             os.chmod(os.path.join(work, name), 0o644)  # safetensors makes its files private
             os.replace(os.path.join(work, name), folder / name)
-    for old in [*folder.glob("model*.safetensors"), folder / INDEX]:
+    for old in [*folder.glob("model-*-of-*.safetensors"), folder / WEIGHTS, folder / INDEX]:
         if old.name not in written:
             old.unlink(missing_ok=True)
 

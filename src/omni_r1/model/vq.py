@@ -117,7 +117,7 @@ def encode_images(vq: VQ, images: Sequence[Image.Image]) -> Tensor:
     parts = [torch.empty(0, code_count(vq.config), dtype=torch.long)]
     with torch.autocast(vq.device.type, enabled=False):
         for start in range(0, len(images), IMAGES_AT_ONCE):
-            pixels = to_pixels(images[start : start + IMAGES_AT_ONCE], vq.config.resolution)
+            pixels = to_pixels(images[start : start + IMAGES_AT_ONCE], vq.config.resolution, start + 1)
             parts.append(pixels_to_codes(vq, pixels.to(vq.device)).cpu())
     return torch.cat(parts)
 
@@ -137,17 +137,18 @@ def code_count(config: ChameleonVQVAEConfig) -> int:
     return (config.resolution // 2 ** (len(config.channel_multiplier) - 1)) ** 2
 
 
-def to_pixels(images: Sequence[Image.Image], resolution: int) -> Tensor:
+def to_pixels(images: Sequence[Image.Image], resolution: int, first: int = 1) -> Tensor:
     """PIL images to (n, 3, R, R) fp32: RGB on white, short side to R (Lanczos), centre crop, x * 0.0078 - 1.
 
-    Raises InputError naming the row for an image that cannot be RGB or is more than 64 times as long as wide.
+    Raises InputError naming the image, counted from `first`, that cannot be RGB or is more than 64 times as long as
+    wide.
     """
     squares = []
-    for row, image in enumerate(images):
+    for number, image in enumerate(images, first):
         try:
-            squares.append(_square(_opaque(image), resolution))
+            squares.append(_square(opaque(image), resolution))
         except (ValueError, OSError) as error:
-            raise InputError(f"image cannot be used: {error}", row=row) from error
+            raise InputError(f"image {number} cannot be used: {error}") from error
     scaled = (np.stack(squares).astype(np.float64) * PIXEL_SCALE).astype(np.float32) - 1.0
     return torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous()
 
@@ -158,7 +159,7 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(value) for value in values.permute(0, 2, 3, 1).cpu().numpy()]
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
     """RGB, transparent parts blended on white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image

@@ -18,7 +18,7 @@ class TrajectoryDataset(Dataset):
     """Rows of a JSONL file of trajectories (`Trajectory.to_json`, other keys ignored).
 
     The prompt is no target; with an empty prompt all but the first token is one. Raises InputError for a row that is
-    malformed, does not render with this vocabulary or is longer than `max_length` tokens.
+    malformed, has no response, does not render with this vocabulary or is longer than `max_length` tokens.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, max_length: int) -> None:
@@ -33,6 +33,8 @@ class TrajectoryDataset(Dataset):
             if len(rendered.ids) > max_length:
                 message = f"{len(rendered.ids)} tokens, more than max_length {max_length}"
                 raise InputError(message, file=path, row=number)
+            if len(rendered.ids) <= max(rendered.prompt_length, 1):
+                raise InputError("is empty, so there is nothing to learn", file=path, row=number, field="response")
             self.rows.append((torch.tensor(rendered.ids, dtype=torch.int32), max(rendered.prompt_length, 1)))
         if not self.rows:
             raise InputError("no rows to train on", file=path)

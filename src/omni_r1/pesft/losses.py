@@ -28,7 +28,7 @@ def code_targets(labels: Tensor, code_of: Tensor) -> Tensor:
     `code_of` (V,) maps a token id to its code, -1 for ids that are no code. A picture of the prompt has label -100
     throughout and so is no target (reference: the original counts only images whose labels are un-masked).
     """
-    return torch.where(labels == IGNORED, -1, code_of[labels.clamp(min=0)])
+    return torch.where(labels == IGNORED, -1, code_of.to(labels.device)[labels.clamp(min=0)])
 
 
 def perception_sum(
@@ -43,5 +43,5 @@ def perception_sum(
     if alignment == "next":
         hidden, codes = hidden[:, :-1], codes[:, 1:]
     wanted = codes >= 0
-    difference = projection(hidden[wanted]).float() - codebook[codes[wanted]].detach().float()
+    difference = projection(hidden[wanted].float()) - codebook[codes[wanted]].detach().float()
     return difference.square().mean(-1).sum(), int(wanted.sum())

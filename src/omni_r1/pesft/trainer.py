@@ -5,6 +5,7 @@ and saved; the VQ is frozen and outside; hidden states of the last layer only; l
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from omni_r1.errors import OmniError
-from omni_r1.files import write_atomic
+from omni_r1.errors import InputError, OmniError
+from omni_r1.files import read_jsonl, write_atomic
 from omni_r1.model import Omni, load
 from omni_r1.options import PesftOptions
 from omni_r1.pesft.dataset import PadRight, StepSampler, TrajectoryDataset
@@ -65,7 +66,7 @@ class PesftModule(nn.Module):
 
 
 class PesftTrainer(transformers.Trainer):
-    """HF Trainer with the PeSFT loss, means taken over all targets of an optimiser step."""
+    """HF Trainer with the PeSFT loss, means taken over all targets of an optimiser step (of this process)."""
 
     def __init__(self, *, data: TrajectoryDataset, codes: Tensor, perception_weight: float, **kwargs: Any) -> None:
         super().__init__(train_dataset=data, **kwargs)
@@ -92,7 +93,7 @@ class PesftTrainer(transformers.Trainer):
             step = self.state.global_step + 1
             raise OmniError(f"the loss is {loss.item()} at step {step}: stopped before the update")
         for name in ("ce_text", "ce_code", "texts", "codes", "pe"):
-            self.sums[name] = self.sums.get(name, 0.0) + float(parts[name])
+            self.sums[name] = self.sums.get(name, 0.0) + parts[name].item()
         return (loss, parts) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -123,16 +124,39 @@ def save_perception(path: Path, module: PesftModule, weight: float) -> None:
     write_atomic(path, save(tensors, {"alignment": module.alignment, "loss_weight": str(weight)}))
 
 
+def resumed_step(options: PesftOptions) -> int:
+    """The step a run resumes after, 0 for one from the start. Raises InputError where there is nothing to resume."""
+    if options.resume_from_checkpoint is None:
+        return 0
+    state = Path(options.resume_from_checkpoint) / "trainer_state.json"
+    try:
+        return int(json.loads(state.read_text())["global_step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"no resumable checkpoint: {error}", file=state, field="resume_from_checkpoint") from error
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Keep the rows up to a step: those of an interrupted run behind its last checkpoint will come again."""
+    rows = read_jsonl(path) if step and path.exists() else []
+    kept = [row for _, row in rows if isinstance(row, dict) and row["step"] <= step]
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
 def pesft(options: PesftOptions) -> int:
     """The verb: train `options.model_path` on `options.train_data`, save to `options.output_path`."""
+    done = resumed_step(options)
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise InputError(f"{options.report_to} is not installed", field="report_to")
     transformers.set_seed(options.seed)
     omni = load(options.model_path, dtype=options.dtype)
     dataset = TrajectoryDataset(Path(options.train_data), omni.vocabulary, options.max_length)
     module = PesftModule(omni, options.alignment)
     output = Path(options.output_path)
-    output.mkdir(parents=True, exist_ok=True)
-    if options.resume_from_checkpoint is None:
-        (output / LOG).unlink(missing_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", field="output_path") from error
+    cut_log(output / LOG, done)
     write_atomic(output / "run.json", json.dumps(describe_run(options, options.seed), indent=1) + "\n")
     arguments = transformers.TrainingArguments(
         output_dir=str(output / "steps"),

@@ -19,7 +19,6 @@ def demo(options: DemoOptions) -> int:
             max_new_tokens=LONGEST,
             limit=options.limit,
             batch_size=options.batch_size,
-            seed=options.seed,
             device=options.device,
         )
     )

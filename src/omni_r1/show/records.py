@@ -12,12 +12,13 @@ from omni_r1.files import open_image, parse_line, read_jsonl
 RESULTS, RUN = "results.jsonl", "run.json"
 FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
-    "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "valid": bool, "stop": str,
-    "tokens": int, "logprob": float | int, "seed": int, "control": dict,
+    "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "judged": bool, "valid": bool,
+    "stop": str, "tokens": int, "logprob": float | int, "seed": int, "control": dict,
 }  # fmt: skip
 LISTS = ("question_images", "segments", "gold_images")
 AS_THEY_ARE = {"PNG": "png", "JPEG": "jpeg", "GIF": "gif", "WEBP": "webp"}  # formats that every browser shows
 HEAVY = 48 * 1024  # bytes from which a picture is recompressed, to keep a page of thousands of them usable
+LONGEST = 4096  # pixels along the edge of a recompressed picture; the format ends at 16,383
 SMALL = 128  # pixels along the edge up to which a picture is shown as blocks, enlarged a whole number of times
 
 
@@ -89,6 +90,7 @@ class Pictures:
             return f'<p class="missing">This picture {escape(error.message)}: {escape(path)}</p>'
         if kind is None or len(data) > HEAVY:
             smaller = io.BytesIO()
+            image.thumbnail((LONGEST, LONGEST))
             image.convert("RGB").save(smaller, "WEBP", quality=80)
             data, kind = smaller.getvalue(), "webp"
         blocks = max(image.size) <= SMALL

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from omni_r1.perpo.reward import extract_answer
 from omni_r1.show.records import Pictures, escape
 from omni_r1.trajectory import FINAL_ANSWER, IMAGE_MARK, TAGS, split_tags
 
@@ -21,7 +22,7 @@ def verdict_of(record: dict[str, Any]) -> str:
 def undrawn(record: dict[str, Any]) -> int:
     """How many gold steps have no drawing."""
     drawn = sum("image" in segment for segment in record["segments"])
-    return max(0, len(record["gold_images"]) - drawn) if verdict_of(record) in ("right", "wrong") else 0
+    return max(0, len(record["gold_images"]) - drawn) if record.get("judged") else 0
 
 
 def steps_of(record: dict[str, Any]) -> str:
@@ -103,8 +104,8 @@ def strip(record: dict[str, Any], pictures: Pictures) -> str:
         panels.append(drawing(said, segment, number, pictures))
         said = ""
     answer = record.get("answer")
-    if answer is None and FINAL_ANSWER in said:  # a run without grading, which reads no answers
-        answer = said.rpartition(FINAL_ANSWER)[2].strip()
+    if answer is None and record.get("correct") is None:  # a run without grading, which reads no answers
+        answer = extract_answer(said)
     said = said.removesuffix(f"{FINAL_ANSWER} {answer}").rstrip()  # the last panel says it
     panels += [words(said)] if said else []
     if missing := undrawn(record):

@@ -31,10 +31,11 @@ def figures(summary: dict[str, Any], key: str | None) -> dict[str, Any]:
     found = summary.get(key or "") or {}
     if not isinstance(found, dict):
         raise InputError(f"must be figures by task, not {type(found).__name__}", file=SUMMARY, field=key)
+    pairs = (key or "").endswith("interval")
     for figure in found.values():
-        parts = figure if isinstance(figure, list | tuple) and len(figure) == 2 else [figure]
-        if not all(part is None or isinstance(part, int | float) for part in parts):
-            raise InputError(f"must be numbers, not {figure!r}", file=SUMMARY, field=key)
+        parts = figure if pairs and isinstance(figure, list | tuple) and len(figure) == 2 else [figure]
+        if (pairs and len(parts) != 2) or not all(part is None or isinstance(part, int | float) for part in parts):
+            raise InputError(f"must be {'pairs of ' if pairs else ''}numbers, not {figure!r}", file=SUMMARY, field=key)
     return found
 
 

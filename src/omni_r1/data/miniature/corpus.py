@@ -44,7 +44,8 @@ from omni_r1.run_record import progress
 from omni_r1.trajectory import Image, Segment, Text, Trajectory, interleave, plain
 
 TASK_NAMES = tuple(TASKS)
-BASE_TASKS = ("scene", "chart", "board", "scene", "chart", "board", "scene", "diagram")  # more of what is harder to learn
+# More of what is harder to learn.
+BASE_TASKS = ("scene", "chart", "board", "scene", "chart", "board", "scene", "diagram")
 NEXT = "\n"
 CHUNK = 256  # documents encoded together
 
@@ -86,7 +87,11 @@ def board_changes(rng: np.random.Generator, grid: Grid) -> list[Step]:
 
 
 def changes(rng: np.random.Generator, task: str) -> tuple[Grid, list[Step]]:
-    """A picture of training's side of the world and captioned changes to it, one after another."""
+    """A picture and captioned changes to it, one after another.
+
+    Pictures are of training's side of the world, but for charts: those have no side without a question, and there are
+    far too many of them for one of the bench to come up (a test regenerates the corpora to be sure).
+    """
     if task == "chart":
         grid = chart_picture(rng)[0]
         return grid, chart_changes(rng, grid)

@@ -33,10 +33,15 @@ def extract_answer(response: str) -> str | None:
 
 
 def _canonical(text: str) -> str:
-    """Case, spacing, hyphens, a leading article and final punctuation do not count."""
-    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold().strip().rstrip(".!?").strip()
+    """Case, spacing, a leading article and final punctuation do not count; a hyphen is a space.
+
+    Raised digits stay powers, `5!` a factorial, and `A B` two labels.
+    """
+    text = re.sub("[\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+", lambda raised: "^" + raised[0], text)
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold().strip()
+    text = re.sub(r"(?<!\d)!+$", "", text.rstrip(".?")).strip()
     text = re.sub(r"(?<=\w)-(?=\w)", " ", text)
-    return re.sub(r"\s+", " ", re.sub(r"^(the|a|an) ", "", text))
+    return re.sub(r"\s+", " ", re.sub(r"^(the|a|an) (?=\w\w)", "", text))
 
 
 def _number(text: str) -> Decimal | None:
