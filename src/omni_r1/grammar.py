@@ -19,7 +19,7 @@ MODES = ("interleaved", "unrestricted", "text-only", "image-only")
 ALIASES = {"interleaved-text-image": "interleaved"}
 
 # Indices into Grammar.sets.
-FREE, CODES, END_OF_IMAGE, WITH_IMAGE, WITHOUT_IMAGE, FIRST, ENDED = range(7)
+FREE, CODES, END_OF_IMAGE, WITH_IMAGE, WITHOUT_IMAGE, FIRST, ENDED, IMAGE_OR_END, END = range(9)
 TEXT, CODE, BOI, EOI = range(4)  # kinds of token
 
 
@@ -29,7 +29,8 @@ class GrammarError(OmniError):
 
 @dataclass(frozen=True)
 class State:
-    """Where a sequence stands: tokens it may still have, codes drawn of an open image (None outside), images begun.
+    """Where a sequence stands: tokens it may still have, codes drawn of an open image (None outside), images begun,
+    tokens of text said.
 
     `first` is true before the first new token, `ended` after EOS.
     """
@@ -39,19 +40,30 @@ class State:
     images: int = 0
     first: bool = True
     ended: bool = False
+    texts: int = 0
 
 
 class Grammar:
-    """The rules of one mode for one vocabulary. `max_images` bounds the images of the response.
+    """The rules of one mode for one vocabulary.
 
-    sets (7, V) bool: the distinct sets of allowed tokens.
+    `max_images` bounds the images of the response, `max_text_tokens` its tokens outside images, EOS not counted: once
+    they are used up, only an image or the end may follow.
+
+    sets (9, V) bool: the distinct sets of allowed tokens.
     """
 
-    def __init__(self, vocabulary: Vocabulary, mode: str = "interleaved", max_images: int | None = None) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        mode: str = "interleaved",
+        max_images: int | None = None,
+        max_text_tokens: int | None = None,
+    ) -> None:
         mode = ALIASES.get(mode, mode)
         if mode not in MODES:
             raise GrammarError(f"no mode {mode!r}; the modes are {', '.join(MODES)}")
-        self.vocabulary, self.mode, self.max_images = vocabulary, mode, max_images
+        self.vocabulary, self.mode = vocabulary, mode
+        self.max_images, self.max_text_tokens = max_images, max_text_tokens
         self._codes = frozenset(vocabulary.codes.tolist())
         self.sets = self._sets()
         kinds = torch.full((vocabulary.size,), TEXT, dtype=torch.uint8)
@@ -61,11 +73,13 @@ class Grammar:
 
     def _sets(self) -> Tensor:
         words = self.vocabulary
-        sets = torch.zeros(7, words.size, dtype=torch.bool)
+        sets = torch.zeros(9, words.size, dtype=torch.bool)
         sets[FREE] = True
         sets[ENDED, words.pad] = True  # a finished row in a batch
         sets[CODES, words.codes] = True
         sets[END_OF_IMAGE, words.eoi] = True
+        sets[IMAGE_OR_END, [words.boi, words.eos]] = True
+        sets[END, words.eos] = True
         if self.mode == "image-only":
             sets[WITHOUT_IMAGE, words.eos] = True
             sets[WITH_IMAGE, [words.boi, words.eos]] = True
@@ -111,13 +125,16 @@ class Grammar:
             return FREE
         if state.ended:
             return ENDED
+        speechless = self.max_text_tokens is not None and state.texts >= self.max_text_tokens
         if self.mode == "text-only":
-            return WITHOUT_IMAGE
+            return END if speechless else WITHOUT_IMAGE
         if state.drawn is not None:
             return CODES if state.drawn < self.vocabulary.image_length else END_OF_IMAGE
         fits = state.remaining >= self.vocabulary.image_length + 2
         if not fits or (self.max_images is not None and state.images >= self.max_images):
-            return WITHOUT_IMAGE
+            return END if speechless else WITHOUT_IMAGE
+        if speechless:
+            return IMAGE_OR_END
         return FIRST if state.first and self.mode == "image-only" else WITH_IMAGE
 
     def advance(self, state: State, token: int) -> State:
@@ -126,10 +143,12 @@ class Grammar:
             raise GrammarError(f"token {token} is not allowed here in mode {self.mode}")
         remaining = state.remaining - 1
         if token == self.vocabulary.boi:
-            return State(remaining, 0, state.images + 1, False)
+            return State(remaining, 0, state.images + 1, False, False, state.texts)
         if state.drawn is not None and self._kinds[token] == CODE:
-            return State(remaining, state.drawn + 1, state.images, False)
-        return State(remaining, None, state.images, False, state.ended or token == self.vocabulary.eos)
+            return State(remaining, state.drawn + 1, state.images, False, False, state.texts)
+        ended = state.ended or token == self.vocabulary.eos
+        said = state.texts + (self._kinds[token] == TEXT and not ended)
+        return State(remaining, None, state.images, False, ended, said)
 
     def mask(self, logits: Tensor, states: Sequence[State]) -> Tensor:
         """Logits (B, V) with -inf where the row's state does not allow the token."""

@@ -5,9 +5,10 @@ reports log-probs of what it sampled under the distribution it sampled from.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from omni_r1.errors import InputError, OmniError
 from omni_r1.grammar import ALIASES, MODES, Grammar, State
@@ -20,18 +21,21 @@ Progress = Callable[[int, int], None]  # (rows done, tokens done), both counted 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to sample. Greedy unless `do_sample`; `top_k` 0 and `top_p` 1 mean no cut; `max_images` None no limit.
+    """How to sample. Greedy unless `do_sample`; `top_k` 0 and `top_p` 1 mean no cut.
 
-    Raises InputError naming the field.
+    A response ends by itself or at its budget: `max_new_tokens` in all, `max_length` with the prompt; `max_images` and
+    `max_text_tokens` bound its images and its words apart. None means no limit. Raises InputError naming the field.
     """
 
     mode: str = "interleaved"
     max_new_tokens: int = 4096
+    max_length: int | None = None
     do_sample: bool = False
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     max_images: int | None = None
+    max_text_tokens: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -42,7 +46,12 @@ class SamplingOptions:
             "temperature": (_real(self.temperature) and self.temperature > 0, "a number above 0"),
             "top_p": (_real(self.top_p) and 0 < self.top_p <= 1, "above 0 and at most 1"),
             "top_k": (_whole(self.top_k, 0), "a whole number from 0"),
+            "max_length": (self.max_length is None or _whole(self.max_length, 2), "a whole number from 2"),
             "max_images": (self.max_images is None or _whole(self.max_images, 0), "a whole number from 0"),
+            "max_text_tokens": (
+                self.max_text_tokens is None or _whole(self.max_text_tokens, 0),
+                "a whole number from 0",
+            ),
             "seed": (_whole(self.seed, 0), "a whole number from 0"),
         }
         for name, (good, wanted) in checks.items():
@@ -69,10 +78,28 @@ class Completion:
     error: str | None = None
 
 
-class Backend(Protocol):
+@dataclass(frozen=True)
+class Request:
+    """A prompt to complete once for each of `seeds`. `key` comes back with each completion, beside the seed's place."""
+
+    key: int
+    prompt: Prompt
+    seeds: Sequence[int] = (0,)
+
+
+class Backend(ABC):
     """Anything that completes prompts for one checkpoint."""
 
     vocabulary: Vocabulary
+
+    @abstractmethod
+    def stream(
+        self, requests: Iterable[Request], options: SamplingOptions, progress: Progress | None = None
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """(key, place of the seed, completion) of every request and seed, as they finish.
+
+        Requests are taken only as there is room for them. A bad prompt is a completion with `error`; the others go on.
+        """
 
     def generate(
         self,
@@ -86,7 +113,10 @@ class Backend(Protocol):
 
         `seeds`: one per row; by default row i has `options.seed + i`.
         """
-        ...
+        seeded = enumerate(zip(prompts, row_seeds(seeds, options, len(prompts)), strict=True))
+        requests = [Request(key, prompt, (seed,)) for key, (prompt, seed) in seeded]
+        done = {key: completion for key, _, completion in self.stream(requests, options, progress)}
+        return [done[key] for key in range(len(requests))]
 
 
 @dataclass
@@ -97,9 +127,16 @@ class Row:
     prompt_length: int
     state: State
     seed: int
+    key: int
+    place: int
+    budget: int
     logprobs: list[float] = field(default_factory=list)
     stop: Literal["end", "length"] | None = None
     error: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.stop is not None or self.error is not None
 
     def completion(self, vocabulary: Vocabulary) -> Completion:
         trajectory = self._trajectory(vocabulary) if self.error is None else None
@@ -119,14 +156,21 @@ class Row:
         return None
 
 
-def admit(prompt: Prompt, vocabulary: Vocabulary, grammar: Grammar, budget: int, seed: int) -> Row | Completion:
-    """The prompt's ids with the grammar's state behind them, or a completion that says what is wrong with it."""
-    ids: list[int] = []
+def admit(request: Request, vocabulary: Vocabulary, grammar: Grammar, options: SamplingOptions) -> list[Row] | str:
+    """A row for each seed, with the grammar's state behind the prompt; or what is wrong with the request."""
     try:
-        ids = prompt_ids(prompt, vocabulary)
-        return Row(ids, len(ids), grammar.start(ids, budget), seed)
+        ids = prompt_ids(request.prompt, vocabulary)
+        budget = options.max_new_tokens
+        if options.max_length is not None:
+            budget = min(budget, options.max_length - len(ids))
+        if budget < 1:
+            raise InputError(f"a prompt of {len(ids)} tokens leaves no room in {options.max_length}", field="max_length")
+        state = grammar.start(ids, budget)
     except OmniError as error:
-        return Completion(ids, len(ids), error=str(error))
+        return str(error)
+    return [
+        Row(list(ids), len(ids), state, seed, request.key, place, budget) for place, seed in enumerate(request.seeds)
+    ]
 
 
 def prompt_ids(prompt: Prompt, vocabulary: Vocabulary) -> list[int]:

@@ -1,100 +1,151 @@
 """The default backend and the oracle for the others: batched decoding on upstream's forward.
 
-The loop is our own and not `model.generate`, because every row stops by itself, has its own grammar state and
-budget, and draws from its own random numbers: what a row becomes does not depend on its neighbours.
+The loop is our own and not `model.generate`, because every row stops by itself, has its own grammar state and budget,
+and draws from its own random numbers: what a row becomes does not depend on its neighbours. Rows that end make room for
+rows that wait, the samples of one prompt share its prefill, and of the head only those columns are computed that the
+grammar allows.
 
-Shape letters: B rows, T tokens so far, V vocabulary.
+Shape letters: B rows, T tokens so far, V vocabulary, H hidden size.
 """
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from omni_r1.generate.backend import (
-    Completion,
-    Progress,
-    Prompt,
-    Row,
-    SamplingOptions,
-    admit,
-    row_seeds,
-)
+from omni_r1.generate.backend import Backend, Completion, Progress, Request, Row, SamplingOptions, admit
 from omni_r1.grammar import Grammar
+from omni_r1.model.chameleon import Chameleon
 
 if TYPE_CHECKING:
     from omni_r1.model import Omni
 
+CROWDED = 8  # ended rows leave the batch once they are one in so many
 
-class TransformersBackend:
-    """Completes prompts with the model of an `Omni`, `batch_size` rows at a time, rows of like length together."""
+
+class TransformersBackend(Backend):
+    """Completes prompts with the model of an `Omni`, up to `batch_size` rows at a time."""
 
     def __init__(self, omni: "Omni", batch_size: int = 64) -> None:
         self.model = omni.model
         self.vocabulary = omni.vocabulary
         self.batch_size = batch_size
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        options: SamplingOptions,
-        *,
-        seeds: Sequence[int] | None = None,
-        progress: Progress | None = None,
-    ) -> list[Completion]:
-        """See `Backend.generate`. `progress` is called after every step of a batch."""
-        grammar = Grammar(self.vocabulary, options.mode, options.max_images)
-        budget = options.max_new_tokens
-        entries = [
-            admit(prompt, self.vocabulary, grammar, budget, seed)
-            for prompt, seed in zip(prompts, row_seeds(seeds, options, len(prompts)), strict=True)
-        ]
-        rows = sorted((entry for entry in entries if isinstance(entry, Row)), key=lambda row: len(row.ids))
-        meter = _Meter(progress, len(entries) - len(rows))
+    def stream(
+        self, requests: Iterable[Request], options: SamplingOptions, progress: Progress | None = None
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """See `Backend.stream`. `progress` is called after every step. The model is in eval mode meanwhile."""
+        grammar = Grammar(self.vocabulary, options.mode, options.max_images, options.max_text_tokens)
         training = self.model.training
         self.model.eval()
         try:
-            for start in range(0, len(rows), self.batch_size):
-                self._decode(rows[start : start + self.batch_size], grammar, options, meter)
+            yield from self._stream(iter(requests), options, grammar, progress)
         finally:
             self.model.train(training)
-        return [entry.completion(self.vocabulary) if isinstance(entry, Row) else entry for entry in entries]
 
-    @torch.inference_mode()
-    def _decode(self, rows: list[Row], grammar: Grammar, options: SamplingOptions, meter: "_Meter") -> None:
-        """Run one batch to its end, filling the rows in place."""
-        batch = _Batch(rows, self.model.config.num_hidden_layers, self.vocabulary.pad, self.model.device)
-        uniform = _uniform(rows, options).to(self.model.device) if options.do_sample else None
-        for step in range(options.max_new_tokens):
-            logits = grammar.mask(batch.forward(self.model), [row.state for row in batch.rows])
-            draw = None if uniform is None else uniform[batch.places, step]
-            tokens, logprobs = choose(logits, options, draw)
-            last = step + 1 == options.max_new_tokens
-            for row, token, logprob in zip(batch.rows, tokens.tolist(), logprobs.tolist(), strict=True):
-                if row.stop is None and row.error is None:
-                    self._take(row, token, logprob, grammar, last)
-                    meter.tokens += 1
-                    meter.rows += row.stop is not None or row.error is not None
-            meter.report()
-            if not batch.extend(tokens):
-                break
+    def _stream(
+        self, requests: Iterator[Request], options: SamplingOptions, grammar: Grammar, progress: Progress | None
+    ) -> Iterator[tuple[int, int, Completion]]:
+        chooser = Chooser(self.model, grammar, options)
+        batch = Batch(self.model, self.vocabulary.pad)
+        waiting: list[list[Row]] = []  # groups of rows with one prompt
+        rows_done = tokens = 0
+        exhausted = False
+        while True:
+            while not exhausted and batch.alive + sum(map(len, waiting)) < self.batch_size:
+                request = next(requests, None)
+                if request is None:
+                    exhausted = True
+                    break
+                admitted = admit(request, self.vocabulary, grammar, options)
+                if isinstance(admitted, str):
+                    rows_done += len(request.seeds)
+                    for place in range(len(request.seeds)):
+                        yield request.key, place, Completion([], 0, error=admitted)
+                else:
+                    waiting.append(admitted)
+            if waiting and (batch.alive == 0 or exhausted or batch.alive + len(waiting) >= self.batch_size):
+                rows, hidden = batch.enter(waiting)
+                waiting = []
+            elif batch.alive:
+                rows, hidden = batch.step()
+            else:
+                return
+            before = [row for row in rows if not row.done]
+            chooser.extend(rows, hidden)
+            tokens += len(before)
+            for row in before:
+                if row.done:
+                    rows_done += 1
+                    yield row.key, row.place, row.completion(self.vocabulary)
+            batch.leave()
+            if progress is not None:
+                progress(rows_done, tokens)
 
-    def _take(self, row: Row, token: int, logprob: float, grammar: Grammar, last: bool) -> None:
+
+class Chooser:
+    """Chooses the next token of each row from its last hidden state, under the grammar and the sampling options."""
+
+    def __init__(self, model: Chameleon, grammar: Grammar, options: SamplingOptions) -> None:
+        self.head, self.grammar, self.options = model.lm_head, grammar, options
+        self.draws: dict[tuple[int, int], Tensor] = {}
+        sizes = grammar.sets.sum(1).tolist()
+        # Sets of few tokens have columns of the head to themselves; of the others a mask is kept.
+        narrow = [index for index, size in enumerate(sizes) if 2 * size < grammar.vocabulary.size]
+        self.columns = {index: grammar.sets[index].nonzero().squeeze(1).to(model.device) for index in narrow}
+        self.barred = {i: ~grammar.sets[i].to(model.device) for i in range(len(sizes)) if i not in self.columns}
+        self.weights: dict[int, Tensor] = {}
+
+    def extend(self, rows: Sequence[Row], hidden: Tensor) -> None:
+        """Give every row that is not done its next token; `hidden` (B, H) are the rows' last states."""
+        groups: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            if not row.done:
+                groups.setdefault(self.grammar.allowed(row.state), []).append(place)
+        for index, places in groups.items():
+            chosen = [rows[place] for place in places]
+            tokens, logprobs = self._choose(index, hidden[places] if len(places) < len(rows) else hidden, chosen)
+            for row, token, logprob in zip(chosen, tokens.tolist(), logprobs.tolist(), strict=True):
+                self._take(row, token, logprob)
+
+    def _choose(self, index: int, hidden: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        columns = self.columns.get(index)
+        draw = self._draws(rows).to(hidden.device) if self.options.do_sample else None
+        if columns is None:
+            logits = self.head(hidden).float().masked_fill(self.barred[index], -torch.inf)
+            return choose(logits, self.options, draw)
+        if index not in self.weights:
+            self.weights[index] = self.head.weight[columns]
+        logits = torch.nn.functional.linear(hidden, self.weights[index]).float()
+        chosen, logprobs = choose(logits, self.options, draw)
+        return columns[chosen], logprobs
+
+    def _draws(self, rows: Sequence[Row]) -> Tensor:
+        """(B,) the rows' next random numbers in [0, 1), each from its own seed."""
+        for row in rows:
+            if (row.key, row.place) not in self.draws:
+                generator = torch.Generator().manual_seed(row.seed)
+                self.draws[row.key, row.place] = torch.rand(row.budget, generator=generator, dtype=torch.float64)
+        return torch.stack([self.draws[row.key, row.place][len(row.logprobs)] for row in rows])
+
+    def _take(self, row: Row, token: int, logprob: float) -> None:
         if not math.isfinite(logprob):  # NaN or infinite logits: nothing after this would mean anything
             row.error = f"the model's logits are not finite at position {len(row.ids)}"
-            return
-        row.ids.append(token)
-        row.logprobs.append(logprob)
-        if token == self.vocabulary.eos:
-            row.stop = "end"
-        elif last:
-            row.stop = "length"
         else:
-            row.state = grammar.advance(row.state, token)
+            row.ids.append(token)
+            row.logprobs.append(logprob)
+            if token == self.grammar.vocabulary.eos:
+                row.stop = "end"
+            elif len(row.logprobs) == row.budget:
+                row.stop = "length"
+            else:
+                row.state = self.grammar.advance(row.state, token)
+        if row.done:
+            self.draws.pop((row.key, row.place), None)
 
 
 def choose(logits: Tensor, options: SamplingOptions, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -133,60 +184,69 @@ def _logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.gather(-1, tokens[:, None]).squeeze(-1) - logits.logsumexp(-1)
 
 
-def _uniform(rows: Sequence[Row], options: SamplingOptions) -> Tensor:
-    """(B, max_new_tokens) draws, each row's from its own seed."""
-    draws = []
-    for row in rows:
-        generator = torch.Generator().manual_seed(row.seed)
-        draws.append(torch.rand(options.max_new_tokens, generator=generator, dtype=torch.float64))
-    return torch.stack(draws)
+class Batch:
+    """Rows being decoded together and their cache: every row ends at the same column, padded in front."""
 
-
-class _Batch:
-    """Rows being decoded together: their left-padded inputs and their cache."""
-
-    def __init__(self, rows: list[Row], layers: int, pad: int, device: torch.device) -> None:
-        width = max(len(row.ids) for row in rows)
-        padded = [[pad] * (width - len(row.ids)) + row.ids for row in rows]
-        real = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows]
-        self.rows = rows
-        self.places = torch.arange(len(rows), device=device)  # each row's place in the batch as it was started
-        self.input = torch.tensor(padded, device=device)
-        self.mask = torch.tensor(real, device=device)
-        self.position = (self.mask.cumsum(1) - 1).clamp(min=0)
-        self.layers = [GrowingLayer() for _ in range(layers)]
+    def __init__(self, model: Chameleon, pad: int) -> None:
+        self.model, self.pad = model, pad
+        self.rows: list[Row] = []
+        self.layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]
         self.cache = Cache(layers=[*self.layers])
+        self.length = 0  # T
+        self.starts: list[int] = []  # the column each row begins in
 
-    def forward(self, model: Any) -> Tensor:
-        """fp32 logits (B, V) of the next token."""
-        output = model(
-            input_ids=self.input,
-            attention_mask=self.mask,
-            position_ids=self.position,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float()
+    @property
+    def alive(self) -> int:
+        return sum(not row.done for row in self.rows)
 
-    def extend(self, tokens: Tensor) -> bool:
-        """Feed the chosen tokens (B,) next; False when no row goes on. Finished rows leave once they are half."""
-        alive = [i for i, row in enumerate(self.rows) if row.stop is None and row.error is None]
-        if not alive:
-            return False
-        self.input = tokens[:, None]
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], 1)
-        self.position = self.position[:, -1:] + 1
-        if 2 * len(alive) <= len(self.rows):
-            self._keep(torch.tensor(alive, device=tokens.device))
-            self.rows = [self.rows[i] for i in alive]
-        return True
+    @torch.inference_mode()
+    def enter(self, groups: Sequence[Sequence[Row]]) -> tuple[list[Row], Tensor]:
+        """Read the prompt of each group once and take its rows in. The rows, and their last states (B, H)."""
+        prompts = [group[0].ids for group in groups]
+        width = max(map(len, prompts))
+        layers = [GrowingLayer() for _ in self.layers]
+        tokens = torch.tensor([[self.pad] * (width - len(ids)) + ids for ids in prompts], device=self.model.device)
+        starts = [width - len(ids) for ids in prompts]
+        hidden = self._forward(tokens, starts, width, Cache(layers=[*layers]))
+        rows = [row for group in groups for row in group]
+        source = torch.tensor([place for place, group in enumerate(groups) for _ in group], device=tokens.device)
+        length = max(self.length, width)
+        for layer, fresh in zip(self.layers, layers, strict=True):
+            layer.join(fresh, source, length)
+        self.starts = [start + length - self.length for start in self.starts]
+        self.starts += [starts[place] + length - width for place in source.tolist()]
+        self.rows += rows
+        self.length = length
+        return rows, hidden[source]
 
-    def _keep(self, places: Tensor) -> None:
-        self.places, self.input = self.places[places], self.input[places]
-        self.mask, self.position = self.mask[places], self.position[places]
+    @torch.inference_mode()
+    def step(self) -> tuple[list[Row], Tensor]:
+        """Feed every row's last token. The rows, and their last states (B, H)."""
+        self.length += 1
+        tokens = torch.tensor([[row.ids[-1]] for row in self.rows], device=self.model.device)
+        return self.rows, self._forward(tokens, self.starts, self.length, self.cache)
+
+    def leave(self) -> None:
+        """Let the rows go that are done, once they are many enough to be worth the move."""
+        places = [place for place, row in enumerate(self.rows) if not row.done]
+        if CROWDED * (len(self.rows) - len(places)) < len(self.rows) or len(places) == len(self.rows):
+            return
+        self.rows, self.starts = [self.rows[i] for i in places], [self.starts[i] for i in places]
+        unused = min(self.starts, default=self.length)
         for layer in self.layers:
-            layer.batch_select_indices(places)
+            layer.keep(torch.tensor(places, device=self.model.device, dtype=torch.long), unused)
+        self.starts, self.length = [start - unused for start in self.starts], self.length - unused
+
+    def _forward(self, tokens: Tensor, starts: Sequence[int], length: int, cache: Cache) -> Tensor:
+        """Last hidden states (B, H) after feeding tokens (B, n), the last of which stand in column `length` - 1."""
+        columns = torch.arange(length, device=tokens.device)
+        first = torch.tensor(starts, device=tokens.device)[:, None]
+        positions = (columns[length - tokens.shape[1] :] - first).clamp(min=0)
+        mask = (columns >= first).long() if any(starts) else None
+        output = self.model.model(
+            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        return output.last_hidden_state[:, -1]
 
 
 class GrowingLayer(DynamicLayer):
@@ -199,7 +259,7 @@ class GrowingLayer(DynamicLayer):
         self.length = 0
         self.room = key_states[:, :, :0], value_states[:, :, :0]
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
         """Append keys and values (B, heads, new, head_dim) and return all of them so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -210,8 +270,23 @@ class GrowingLayer(DynamicLayer):
         self.room[1][:, :, start : self.length] = value_states
         return self._show()
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self.room = self.room[0][indices], self.room[1][indices]
+    def join(self, fresh: "GrowingLayer", source: Tensor, length: int) -> None:
+        """Take in rows `source` of a fresh layer; both are moved to end at column `length`."""
+        if not self.is_initialized:
+            self.lazy_initialization(fresh.keys[:0], fresh.values[:0])
+        parts = zip((self.keys, self.values), (fresh.keys, fresh.values), strict=True) if self.length else None
+        if parts is None:
+            self.room = fresh.keys[source], fresh.values[source]
+        else:
+            keys, values = (torch.cat([_right(old, length), _right(new[source], length)]) for old, new in parts)
+            self.room = keys, values
+        self.length = length
+        self._show()
+
+    def keep(self, places: Tensor, unused: int) -> None:
+        """Keep these rows, without the first `unused` columns."""
+        self.room = self.room[0][places][:, :, unused:], self.room[1][places][:, :, unused:]
+        self.length -= unused
         self._show()
 
     def _show(self) -> tuple[Tensor, Tensor]:
@@ -219,19 +294,13 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
 
+def _right(store: Tensor, length: int) -> Tensor:
+    """A store (B, heads, T, head_dim) with zeros in front, so that it is `length` long."""
+    return torch.nn.functional.pad(store, (0, 0, length - store.shape[2], 0))
+
+
 def _more_room(store: Tensor, filled: int, length: int) -> Tensor:
     """A store (B, heads, length and some more, head_dim) that begins with what fills this one."""
     larger = store.new_empty(*store.shape[:2], length + max(64, length // 4), store.shape[3])
     larger[:, :, :filled] = store[:, :, :filled]
     return larger
-
-
-class _Meter:
-    """Counts rows and tokens over one `generate` call for its progress callback."""
-
-    def __init__(self, progress: Progress | None, rows_done: int) -> None:
-        self.progress, self.rows, self.tokens = progress, rows_done, 0
-
-    def report(self) -> None:
-        if self.progress is not None:
-            self.progress(self.rows, self.tokens)
