@@ -1,13 +1,18 @@
 """Everything that touches the disk: images within bounds, paths that stay inside, rows with errors, durable writes."""
 
+import http.client
 import io
+import ipaddress
 import json
 import os
+import socket
 import stat
 import tempfile
+import urllib.parse
+import urllib.request
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024  # of an image file
 MAX_LINE = 256 * 1024 * 1024  # bytes of one JSONL line
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FETCH_SECONDS = 20
 CRC = "crc"
 
 
@@ -49,6 +55,39 @@ def open_image(
         reason = "is no image" if isinstance(error, Image.UnidentifiedImageError) else f"is a damaged image: {error}"
         raise InputError(reason, file=name) from error
     return image
+
+
+def fetch(address: str) -> bytes:
+    """What lies at an http(s) address on the public network, at most `MAX_BYTES` of it.
+
+    Raises InputError for private addresses, also behind a redirect, and for whatever goes wrong on the way.
+    """
+    opener = urllib.request.build_opener(_PublicOnly)
+    try:
+        _refuse_private(address)
+        with opener.open(address, timeout=FETCH_SECONDS) as reply:
+            content = reply.read(MAX_BYTES + 1)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
+        raise InputError(f"cannot be fetched: {error}", file=address) from error
+    if len(content) > MAX_BYTES:
+        raise InputError(f"has more than {MAX_BYTES:,} bytes", file=address)
+    return content
+
+
+class _PublicOnly(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _refuse_private(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _refuse_private(address: str) -> None:
+    """Raise ValueError unless every address of the host is public."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("no http or https address")
+    for *_, where in socket.getaddrinfo(parts.hostname, parts.port or 80):
+        if not ipaddress.ip_address(where[0].partition("%")[0]).is_global:
+            raise ValueError(f"{parts.hostname} is in a private network")
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -148,6 +187,10 @@ def _sum(row: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(row, sort_keys=True, allow_nan=False).encode()):08x}"
 
 
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps({**row, CRC: _sum(row)}, sort_keys=True) + "\n"
+
+
 class AppendLog:
     """An append-only JSONL file: each row is on disk before `append` returns, with a checksum in its key `crc`.
 
@@ -182,11 +225,17 @@ class AppendLog:
         return good
 
     def append(self, row: dict[str, Any]) -> None:
-        line = json.dumps({**row, CRC: _sum(row)}, sort_keys=True)
-        self._file.write(line.encode() + b"\n")
+        self._file.write(_line(row).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
         self.rows.append(row)
+
+    def rewrite(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Replace all rows, whole or not at all."""
+        write_atomic(self.path, "".join(_line(row) for row in rows))
+        self._file.close()
+        self._file = open(self.path, "ab")
+        self.rows = list(rows)
 
     def close(self) -> None:
         self._file.close()

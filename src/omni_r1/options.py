@@ -56,32 +56,50 @@ class DemoOptions:
 class GenerateOptions:
     """Answer the questions of a JSONL file, in text and drawings."""
 
-    input: str = option(help="JSONL file of rows with `id`, `prompt` (with <image> marks) and `images` (paths)")
+    input: str = option(help="JSONL of rows with `id`, `prompt` (with <image> marks) and `images`; or a folder of them")
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
-    output_dir: str = option("out/generate", help="folder for results and drawings")
+    processor_path: str | None = option(None, help="folder or hub id of another tokenizer and processor")
+    vq_ref_path: str | None = option(None, help="checkpoint whose VQ sees and draws, instead of the model's own")
+    output_dir: str = option("out/generate", help="folder for the answers, a folder in it for each input file")
     data_root: str | None = option(None, help="folder no image path may leave; none is the input's folder")
+    allow_network: bool = option(False, help="fetch images with http(s) addresses")
     template: Template = option("plain", help="how the prompt is laid out")
+    append_boi: bool = option(False, help="end the prompt with the begin of an image, so that answers draw first")
     mode: Mode = option("interleaved", help="grammar of the response", alias="generation_mode")
     max_new_tokens: int = option(4096, help="tokens of a response, images included")
+    max_length: int = option(12000, help="tokens of prompt and response")
     max_images: int | None = option(None, help="most images of a response")
+    max_text_tokens: int | None = option(None, help="most tokens of a response outside its images")
+    num_samples: int = option(1, help="answers to each row")
     do_sample: bool = option(False, help="sample instead of taking the most likely token")
     temperature: float = option(1.0, help="sampling temperature")
     top_p: float = option(1.0, help="nucleus of sampling")
     top_k: int = option(0, help="most likely tokens sampled from; 0 for all")
-    seed: int = option(0, help="seed; row i samples with seed + i")
-    batch_size: int = option(16, help="rows answered together")
+    seed: int = option(0, help="seed; every answer has its own, counted on from it")
+    resume: bool = option(True, help="go on where an earlier run in this folder stopped")
+    retry_errors: bool = option(False, help="when going on, try failed rows again")
+    priority_terms: str | None = option(None, help="words, with commas between; rows that have one are answered first")
+    verbose: bool = option(False, help="print every answer as it is finished")
+    batch_size: int = option(16, help="answers made together")
     device: str = option("cpu", help="torch device")
     dtype: Dtype = option("float32", help="precision of the language model")
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "max_new_tokens", "batch_size")
-        at_least(self, 0, "max_images", "top_k", "seed")
+        at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples")
+        at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed")
+        if self.num_samples > 1 and not self.do_sample:
+            raise InputError("greedy decoding gives the same answer every time; do_sample", field="num_samples")
+        if self.retry_errors and not self.resume:
+            raise InputError("a run that starts anew has no errors to try again", field="retry_errors")
+        for name in ("max_images", "max_text_tokens"):
+            if self.mode == "unrestricted" and getattr(self, name) is not None:
+                raise InputError("mode unrestricted has no grammar that could count", field=name)
+        if self.mode == "image-only" and self.max_text_tokens is not None:
+            raise InputError("mode image-only says nothing", field="max_text_tokens")
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):
             raise InputError("temperature, top_p and top_k have no effect without it", field="do_sample")
         if self.mode == "text-only" and self.max_images:
             raise InputError("mode text-only draws no images", field="max_images")
-        if self.mode == "unrestricted" and self.max_images is not None:
-            raise InputError("mode unrestricted has no grammar that could count images", field="max_images")
         if self.mode == "image-only" and self.max_images == 0:
             raise InputError("mode image-only needs at least 1", field="max_images")
 

@@ -139,3 +139,78 @@ def tell_failures(records: Sequence[dict[str, Any]]) -> int:
     for record in failed:
         print(f"omni-r1: error: {' '.join(record['error'].split())}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def generate(options: GenerateOptions) -> int:
+    """The verb. Exit code 2 when a row failed."""
+    source = Path(options.input)
+    inputs = {}
+    for path in input_files(source):
+        root = Path(options.data_root) if options.data_root else path.parent
+        inputs[path] = prioritised(read_questions(path, root, options.allow_network), options.priority_terms)
+    omni = load(options.model_path, device=options.device, dtype=options.dtype)
+    backend = TransformersBackend(omni, options.batch_size)
+    code = 0
+    for path, questions in inputs.items():
+        code = max(code, answer_file(path, questions, backend, omni, options))
+    return code
+
+
+def answer_file(
+    path: Path, questions: Sequence[Question], backend: Backend, omni: Omni, options: GenerateOptions
+) -> int:
+    """Answer the questions of one file into its folder, going on where an earlier run stopped; the exit code."""
+    folder = RunFolder(
+        Path(options.output_dir) / path.stem, options, options.seed, log=LOG, resume=options.resume
+    )
+    if options.retry_errors:
+        folder.forget_errors()
+    count = options.num_samples
+    tasks = []
+    for question in questions:
+        missing = [sample for sample in range(count) if (question.id, sample) not in folder.records]
+        first = options.seed + (question.row - 1) * count
+        if missing:
+            tasks.append(Task(question, missing, [first + sample for sample in missing]))
+    if len(questions) * count > sum(len(task.samples) for task in tasks):
+        print(f"{path.name}: {len(folder.records)} answers are there already", file=sys.stderr)
+    started, tokens = time.monotonic(), 0
+    for one in answer(
+        backend,
+        omni,
+        tasks,
+        sampling_of(options),
+        template=options.template,
+        append_boi=options.append_boi,
+        label=path.name,
+    ):
+        record = keep(one, folder, omni)
+        tokens += record["tokens"]
+        if options.verbose:
+            print(f"{record['id']}: {record['error'] or record['text']}", file=sys.stderr)
+    seconds = time.monotonic() - started
+    order = sorted((question.row, question.id) for question in questions)
+    keys = [(name, sample) for _, name in order for sample in range(count)]
+    figures = {"rows": len(keys), "tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / max(seconds, 1e-9)}
+    records = folder.finish(keys, figures)
+    print(f"{len(keys)} answers, {tokens} new tokens in {seconds:.1f} s; see {folder.path / LOG}")
+    return tell_failures(records)
+
+
+def keep(one: Answered, folder: RunFolder, omni: Omni) -> dict[str, Any]:
+    """Write an answer: its pictures and result.json into the row's own folder, then its line of the log."""
+    question, sample = one.task.question, one.task.samples[one.place]
+    name = f"{question.row}" if len(one.task.samples) == 1 and not sample else f"{question.row}-{sample + 1}"
+    record, _ = record_of(
+        question,
+        sample,
+        one.completion,
+        one.pictures,
+        omni,
+        lambda picture, short: folder.picture(picture, f"{name}/{short}"),
+        one.task.seeds[one.place],
+    )
+    (folder.path / name).mkdir(exist_ok=True)
+    write_atomic(folder.path / name / RESULT, json.dumps(record, indent=1) + "\n")
+    folder.add(record)
+    return record
