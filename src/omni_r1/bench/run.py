@@ -1,20 +1,25 @@
 """`omni-r1 bench`: answer a suite's questions, grade answers and drawings, write records and figures."""
 
-import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image as Picture
 
 from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suite import Suite, load_suite, swap_pictures
-from omni_r1.files import write_atomic
 from omni_r1.generate.backend import SamplingOptions
-from omni_r1.generate.runner import RESULTS, SUMMARY, Answer, RunFolder, complete, record_of, tell_failures
-from omni_r1.model import load
+from omni_r1.generate.questions import open_source
+from omni_r1.generate.run_folder import SUMMARY, RunFolder, record_of
+from omni_r1.generate.runner import Answered, Task, answer, tell_failures
+from omni_r1.generate.transformers_backend import TransformersBackend
+from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.reward import extract_answer, grade
 from omni_r1.trajectory import Trajectory
 
+RESULTS = "results.jsonl"
 SEED = 0  # recorded; greedy decoding does not use it
 
 
@@ -22,36 +27,34 @@ def response_answer(trajectory: Trajectory | None) -> str | None:
     return extract_answer(trajectory.response_text) if trajectory else None
 
 
-def grade_into(answer: Answer, trajectory: Trajectory | None, suite: Suite, gold_images: list) -> None:
-    """Fill in the record's answer and verdict, and the verdict of each drawn step."""
-    record = answer.record
-    record["answer"] = response_answer(trajectory)
-    verdict = grade(record["answer"], record["gold"] or "")
-    record["correct"], record["reason"] = verdict.correct, verdict.reason
+def judge_into(record: dict, drawn: list[Picture.Image], gold: list[Picture.Image], suite: Suite) -> None:
+    """Fill in the verdict of each drawn step, where the suite has a judge."""
     if suite.judge is None:
         return
     record["judged"] = True
     steps = [segment for segment in record["segments"] if "image" in segment]
-    for place, (step, picture) in enumerate(zip(steps, answer.drawn, strict=True)):
-        if place < len(gold_images):
-            correct, reason = suite.judge(picture, gold_images[place])
-        else:
-            correct, reason = False, "one drawing too many"
+    for place, (step, picture) in enumerate(zip(steps, drawn, strict=True)):
+        correct, reason = suite.judge(picture, gold[place]) if place < len(gold) else (False, "one drawing too many")
         step["step"] = {"correct": correct, "reason": reason}
 
 
-def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: SamplingOptions) -> list[dict]:
-    """What the text-only control answers, a verdict a question; `error` where it failed."""
+def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: SamplingOptions) -> dict[str, dict]:
+    """What the text-only control answers, a verdict by question id; `error` where it failed."""
     omni = load(path, device=options.device, dtype=options.dtype)
-    verdicts = []
-    done = complete(
-        omni, suite.questions, sampling, template=options.template, batch_size=options.batch_size, label="control"
-    )
-    for _, question, completion in done:
-        answer = response_answer(completion.trajectory)
-        correct = grade(answer, question.gold or "").correct
-        verdicts.append({"answer": answer, "correct": correct, "error": completion.error})
+    verdicts = {}
+    for one in answers(omni, suite, options, sampling, "control"):
+        said = response_answer(one.completion.trajectory)
+        correct = grade(said, one.task.question.gold or "").correct
+        verdicts[one.task.question.id] = {"answer": said, "correct": correct, "error": one.completion.error}
     return verdicts
+
+
+def answers(
+    omni: Omni, suite: Suite, options: BenchOptions, sampling: SamplingOptions, label: str
+) -> Iterator[Answered]:
+    backend = TransformersBackend(omni, options.batch_size)
+    tasks = [Task(question, [0], [SEED]) for question in suite.questions]
+    return answer(backend, omni, tasks, sampling, template=options.template, label=label)
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
@@ -64,30 +67,41 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
         suite.questions = swap_pictures(suite.questions)
     sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens)  # greedy
     omni = load(options.model_path, device=options.device, dtype=options.dtype)
-    folder = RunFolder(options.output_dir, options, SEED)
-    controls: list[dict] | list[None] = [None] * len(suite.questions)
-    if options.control_path:
-        controls = control_answers(options.control_path, suite, options, sampling)
-    records = []
-    generating = time.monotonic()
-    done = complete(
-        omni, suite.questions, sampling, template=options.template, batch_size=options.batch_size, label="answering"
-    )
-    for number, question, completion in done:
-        answer = record_of(number, question, completion, omni, folder, SEED)
-        grade_into(answer, completion.trajectory, suite, question.gold_images)
-        answer.record["control"] = controls[number]
-        folder.results.append(answer.record)
-        records.append(answer.record)
+    folder = RunFolder(options.output_dir, options, SEED, log=RESULTS)
+    controls = control_answers(options.control_path, suite, options, sampling) if options.control_path else {}
+    tokens, generating = 0, time.monotonic()
+    for one in answers(omni, suite, options, sampling, "answering"):
+        record = record_answer(one, omni, folder, suite)
+        record["control"] = controls.get(record["id"])
+        folder.add(record)
+        tokens += record["tokens"]
     finished = time.monotonic()
+    records = [folder.records[question.id, 0] for question in suite.questions]
     summary = {"suite": suite.name, **summarise(records, suite.chance())}
-    summary["tokens_per_second"] = sum(record["tokens"] for record in records) / (finished - generating)
+    summary["tokens_per_second"] = tokens / (finished - generating)
     summary["seconds"] = finished - started
-    write_atomic(folder.path / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    control_failed = sum(bool(verdict and verdict["error"]) for verdict in controls)
+    folder.finish([(question.id, 0) for question in suite.questions], summary)
+    control_failed = sum(bool(verdict["error"]) for verdict in controls.values())
     if control_failed:
         print(f"omni-r1: error: the control failed on {control_failed} questions; see {RESULTS}", file=sys.stderr)
     return folder.path, summary, max(tell_failures(records), 2 if control_failed else 0)
+
+
+def record_answer(one: Answered, omni: Omni, folder: RunFolder, suite: Suite) -> dict:
+    """The graded and judged record of an answer, its pictures stored in the folder."""
+    question = one.task.question
+
+    def store(picture: Picture.Image, name: str) -> str:
+        return folder.picture(picture, f"images/{question.row}-{name}")
+
+    record, drawn = record_of(question, 0, one.completion, one.pictures, omni, store, SEED)
+    gold = [open_source(source, question.where) for source in question.gold_images]
+    record["gold_images"] = [store(picture, f"gold_{number}") for number, picture in enumerate(gold, 1)]
+    record["answer"] = response_answer(one.completion.trajectory)
+    verdict = grade(record["answer"], question.gold or "")
+    record["correct"], record["reason"] = verdict.correct, verdict.reason
+    judge_into(record, drawn, gold, suite)
+    return record
 
 
 def bench(options: BenchOptions) -> int:

@@ -16,8 +16,7 @@ from PIL import Image as Picture
 from omni_r1 import shipped
 from omni_r1.bench.statistics import OVERALL
 from omni_r1.errors import InputError
-from omni_r1.files import open_image
-from omni_r1.generate.runner import Question
+from omni_r1.generate.questions import Question
 from omni_r1.options import SHIPPED
 
 REQUIRED = ("question", "image", "answer")
@@ -43,14 +42,12 @@ class Suite:
         }
 
 
-def decode_picture(cell: Any, **where: Any) -> Picture.Image:
-    """A picture from a parquet cell: base64 text. Raises InputError at the place given."""
+def picture_bytes(cell: Any, **where: Any) -> bytes:
+    """The file in a parquet cell: base64 text. Raises InputError at the place given."""
     try:
-        return open_image(base64.b64decode(cell, validate=True))
+        return base64.b64decode(cell, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise InputError(f"is no base64: {error}", **where) from error
-    except InputError as error:
-        raise InputError(error.message, **where) from error
 
 
 def read_parquet(path: Path) -> list[Question]:
@@ -78,13 +75,14 @@ def read_parquet(path: Path) -> list[Question]:
             if row.get("task") == OVERALL:
                 raise InputError(f"{OVERALL!r} is the name of the whole", field="task", **where)
             cells = row["image"] if isinstance(row["image"], list) else [row["image"]]
-            images = [decode_picture(cell, field="image", **where) for cell in cells]
-            steps = [decode_picture(cell, field="steps", **where) for cell in row.get("steps") or []]
+            images = [picture_bytes(cell, field="image", **where) for cell in cells]
+            steps = [picture_bytes(cell, field="steps", **where) for cell in row.get("steps") or []]
             gold = str(row["answer"])
-            questions.append(Question(name, row["question"], images, row.get("task"), gold, steps, where=where))
+            text, task = row["question"], row.get("task")
+            questions.append(Question(name, text, images, task, gold, steps, row=number, where=where))
         except InputError as error:
             known = None if row["answer"] is None else str(row["answer"])
-            questions.append(Question(name, task=row.get("task"), gold=known, error=error))
+            questions.append(Question(name, task=row.get("task"), gold=known, error=error, row=number, where=where))
     if not questions:
         raise InputError("no rows", file=path)
     return questions

@@ -7,7 +7,7 @@ goes on where it was. A question that cannot be answered is a record with status
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from omni_r1.errors import InputError, OmniError
 from omni_r1.files import write_atomic
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
 from omni_r1.generate.questions import Question, input_files, read_questions
-from omni_r1.generate.run_folder import RESULT, RunFolder, key_of, record_of
+from omni_r1.generate.run_folder import RESULT, RunFolder, record_of
+from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import GenerateOptions
 from omni_r1.run_record import progress
@@ -160,9 +161,7 @@ def answer_file(
     path: Path, questions: Sequence[Question], backend: Backend, omni: Omni, options: GenerateOptions
 ) -> int:
     """Answer the questions of one file into its folder, going on where an earlier run stopped; the exit code."""
-    folder = RunFolder(
-        Path(options.output_dir) / path.stem, options, options.seed, log=LOG, resume=options.resume
-    )
+    folder = RunFolder(Path(options.output_dir) / path.stem, options, options.seed, log=LOG, resume=options.resume)
     if options.retry_errors:
         folder.forget_errors()
     count = options.num_samples
@@ -184,23 +183,43 @@ def answer_file(
         append_boi=options.append_boi,
         label=path.name,
     ):
-        record = keep(one, folder, omni)
+        record = keep(one, folder, omni, count > 1)
         tokens += record["tokens"]
         if options.verbose:
             print(f"{record['id']}: {record['error'] or record['text']}", file=sys.stderr)
     seconds = time.monotonic() - started
-    order = sorted((question.row, question.id) for question in questions)
-    keys = [(name, sample) for _, name in order for sample in range(count)]
-    figures = {"rows": len(keys), "tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / max(seconds, 1e-9)}
+    in_order = sorted(questions, key=lambda question: question.row)
+    keys = [(question.id, sample) for question in in_order for sample in range(count)]
+    figures = {
+        "rows": len(keys),
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / max(seconds, 1e-9),
+    }
     records = folder.finish(keys, figures)
     print(f"{len(keys)} answers, {tokens} new tokens in {seconds:.1f} s; see {folder.path / LOG}")
     return tell_failures(records)
 
 
-def keep(one: Answered, folder: RunFolder, omni: Omni) -> dict[str, Any]:
+def sampling_of(options: GenerateOptions) -> SamplingOptions:
+    """What of the verb's options says how to sample."""
+    return SamplingOptions(**{field.name: getattr(options, field.name) for field in fields(SamplingOptions)})
+
+
+def prioritised(questions: Sequence[Question], terms: str | None) -> list[Question]:
+    """The questions whose id or text has one of the terms first, each part in its order."""
+    words = [word.strip().lower() for word in (terms or "").split(",") if word.strip()]
+
+    def late(question: Question) -> bool:
+        return not any(word in f"{question.id} {question.text}".lower() for word in words)
+
+    return sorted(questions, key=late)
+
+
+def keep(one: Answered, folder: RunFolder, omni: Omni, several: bool) -> dict[str, Any]:
     """Write an answer: its pictures and result.json into the row's own folder, then its line of the log."""
     question, sample = one.task.question, one.task.samples[one.place]
-    name = f"{question.row}" if len(one.task.samples) == 1 and not sample else f"{question.row}-{sample + 1}"
+    name = f"{question.row}-{sample + 1}" if several else f"{question.row}"
     record, _ = record_of(
         question,
         sample,
