@@ -92,8 +92,12 @@ class Vocabulary:
         self._plain.encode_special_tokens = True  # lost in pickling, and with it the guard on typed control tokens
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> "Vocabulary":
-        """Read config.json and tokenizer of a checkpoint folder. Raises VocabularyError naming the file."""
+    def from_checkpoint(cls, path: str | Path, tokenizer_path: str | Path | None = None) -> "Vocabulary":
+        """Read config.json and tokenizer of a checkpoint folder, or the tokenizer of another.
+
+        Raises VocabularyError naming the file.
+        """
+        words = tokenizer_path or path
         file = Path(path) / "config.json"
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
@@ -109,9 +113,9 @@ class Vocabulary:
             if not isinstance(vq[name], type(default)):
                 raise VocabularyError(f"{file}: vq_config has {vq[name]!r} as {name}")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(str(words), local_files_only=True)
         except Exception as error:  # a damaged tokenizer file raises whatever its reader stumbles on
-            raise VocabularyError(f"{path}: no tokenizer: {' '.join(str(error).split())}") from error
+            raise VocabularyError(f"{words}: no tokenizer: {' '.join(str(error).split())}") from error
 
         def token(name: str, default: str) -> int:
             number = config.get(name)
@@ -123,7 +127,7 @@ class Vocabulary:
         roles = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
         missing = [name for name, number in roles.items() if number is None]
         if missing:
-            raise VocabularyError(f"{path}: the tokenizer names no {missing[0]} token")
+            raise VocabularyError(f"{words}: the tokenizer names no {missing[0]} token")
         known = tokenizer.get_vocab()
         side = vq["resolution"] // 2 ** (len(vq["channel_multiplier"]) - 1)
         return cls(

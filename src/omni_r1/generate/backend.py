@@ -164,9 +164,7 @@ def admit(request: Request, vocabulary: Vocabulary, grammar: Grammar, options: S
         if options.max_length is not None:
             budget = min(budget, options.max_length - len(ids))
         if budget < 1:
-            raise InputError(
-                f"a prompt of {len(ids)} tokens leaves no room in {options.max_length}", field="max_length"
-            )
+            raise InputError(f"{options.max_length} is no more than the prompt's {len(ids)} tokens", field="max_length")
         state = grammar.start(ids, budget)
     except OmniError as error:
         return str(error)

@@ -73,9 +73,8 @@ def read_questions(path: Path, root: Path, allow_network: bool = False) -> list[
             questions.append(Question(name, text, images, row=number, where=where))
         except InputError as error:
             located = InputError(error.message, field=error.field, **where)
-            questions.append(
-                Question(f"row {number}" if name in seen else name, error=located, row=number, where=where)
-            )
+            name = f"row {number}" if seen.get(name) != number else name  # a second row of that id
+            questions.append(Question(name, error=located, row=number, where=where))
     if not questions:
         raise InputError("no rows", file=path)
     return questions

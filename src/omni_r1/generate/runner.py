@@ -4,6 +4,7 @@ Each input file has its folder of answers in the original's layout (see `run_fol
 goes on where it was. A question that cannot be answered is a record with status `error`; the others go on.
 """
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -149,7 +150,13 @@ def generate(options: GenerateOptions) -> int:
     for path in input_files(source):
         root = Path(options.data_root) if options.data_root else path.parent
         inputs[path] = prioritised(read_questions(path, root, options.allow_network), options.priority_terms)
-    omni = load(options.model_path, device=options.device, dtype=options.dtype)
+    omni = load(
+        options.model_path,
+        device=options.device,
+        dtype=options.dtype,
+        processor_path=options.processor_path,
+        vq_path=options.vq_ref_path,
+    )
     backend = TransformersBackend(omni, options.batch_size)
     code = 0
     for path, questions in inputs.items():
@@ -194,7 +201,7 @@ def answer_file(
         "rows": len(keys),
         "tokens": tokens,
         "seconds": seconds,
-        "tokens_per_second": tokens / max(seconds, 1e-9),
+        "tokens_per_second": tokens / seconds,
     }
     records = folder.finish(keys, figures)
     print(f"{len(keys)} answers, {tokens} new tokens in {seconds:.1f} s; see {folder.path / LOG}")

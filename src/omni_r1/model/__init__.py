@@ -60,21 +60,33 @@ class Omni:
         checkpoint.write(Path(path), self.model, self.config, self.companions, dtype)
 
 
-def load(path: str | Path, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None) -> Omni:
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    revision: str | None = None,
+    processor_path: str | Path | None = None,
+    vq_path: str | Path | None = None,
+) -> Omni:
     """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists; `miniature`
     is the one that comes with the package.
 
-    `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32.
+    `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32. Tokenizer and processor
+    may come from `processor_path`, and the VQ module from the checkpoint `vq_path` instead.
     Raises CheckpointError naming file and tensor, VocabularyError, or InputError for a wrong option.
     """
     target = _device(device)
     folder = checkpoint.locate(path, revision)
     raw = checkpoint.read_config(folder)
-    vocabulary = Vocabulary.from_checkpoint(folder)
+    words = folder if processor_path is None else checkpoint.locate(processor_path)
+    vocabulary = Vocabulary.from_checkpoint(folder, words)
     frame = checkpoint.skeleton(raw, folder / "config.json")
-    model = checkpoint.read_weights(folder, frame, dtype)
+    model = checkpoint.read_weights(folder, frame, dtype, other_vq=vq_path is not None)
+    if vq_path is not None:
+        checkpoint.read_vq(checkpoint.locate(vq_path), model)
     model.to(target)  # type: ignore[arg-type]  # upstream's decorator loses the signature
-    return Omni(model, vocabulary, raw, checkpoint.read_companions(folder))
+    return Omni(model, vocabulary, raw, checkpoint.read_companions(words))
 
 
 def create(path: str | Path, *, seed: int = 0) -> Omni:

@@ -7,6 +7,7 @@ same layout back, so that what this project trains loads here and in the origina
 import json
 import os
 import tempfile
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,14 @@ def read_companions(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
 
 
-def read_weights(folder: Path, frame: Chameleon, dtype: str) -> Chameleon:
-    """`frame` with the folder's weights, on the CPU: the language model in `dtype`, the VQ module in fp32."""
+def read_weights(folder: Path, frame: Chameleon, dtype: str, other_vq: bool = False) -> Chameleon:
+    """`frame` with the folder's weights, on the CPU: the language model in `dtype`, the VQ module in fp32.
+
+    With `other_vq` the folder may lack tensors of the VQ module: they are read from elsewhere.
+    """
     torch_dtype = _torch_dtype(dtype)
-    _check_tensors(folder, {name: list(tensor.shape) for name, tensor in frame.state_dict().items()})
+    wanted = {name: list(tensor.shape) for name, tensor in frame.state_dict().items()}
+    _check_tensors(folder, wanted, {name for name in wanted if other_vq and name.startswith(VQ)})
     return Chameleon.from_pretrained(
         folder, config=frame.config, dtype=torch_dtype, use_safetensors=True, local_files_only=True
     )
@@ -154,7 +159,23 @@ def _torch_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def _check_tensors(folder: Path, wanted: dict[str, list[int]]) -> None:
+def read_vq(folder: Path, model: Chameleon) -> None:
+    """Put the VQ module of another checkpoint into a model. Raises CheckpointError where it does not fit."""
+    wanted = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if name.startswith(VQ)}
+    state = {}
+    for file in _weight_files(folder):
+        for name, shape in _header(file).items():
+            if name in wanted and shape != wanted[name]:
+                raise CheckpointError(f"{file}: tensor {name} has shape {shape}, expected {wanted[name]}")
+        with safe_open(file, "pt") as tensors:
+            state |= {name: tensors.get_tensor(name).float() for name in tensors.keys() if name in wanted}
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise CheckpointError(f"{folder}: tensor {missing[0]} is missing ({len(missing)} in all)")
+    model.load_state_dict(state, strict=False)
+
+
+def _check_tensors(folder: Path, wanted: dict[str, list[int]], optional: Set[str]) -> None:
     """Compare names and shapes in the files with the wanted ones."""
     found: dict[str, Path] = {}
     for file in _weight_files(folder):
@@ -164,7 +185,7 @@ def _check_tensors(folder: Path, wanted: dict[str, list[int]]) -> None:
             if shape != wanted[name]:
                 raise CheckpointError(f"{file}: tensor {name} has shape {shape}, expected {wanted[name]}")
             found[name] = file
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name not in found and name not in optional]
     if missing and not any(name.startswith(DECODER) for name in found):
         raise CheckpointError(f"{folder}: no {DECODER}* tensors, so this checkpoint cannot draw images")
     if missing:
