@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The miniature from nothing: VQ, base model that draws, PeSFT on gold traces, and the control, trained on the same
-# traces without their drawings. About 75 minutes on two CPU cores; every stage that is done is skipped on a re-run.
+# The miniature from nothing: VQ, base model that draws, two rounds of PeSFT, and the control, trained on the same
+# traces without their drawings. About two hours on two CPU cores; every stage that is done is skipped on a re-run.
 #
 #   runs/miniature.sh [WORK]     trains under WORK (default out/miniature)
 #   runs/miniature.sh WORK ship  and stores model, control and bench where the package looks for them
