@@ -9,7 +9,8 @@ work=${1:-out/miniature}
 python=${PYTHON:-.venv/bin/python}
 pesft="$python -m omni_r1.cli pesft"
 corpus="$python -m omni_r1.data.miniature.corpus"
-more="--tasks chart chart scene chart board chart diagram scene" # the second round's mix
+more="--tasks chart chart scene chart board chart diagram scene" # the second round: its mix of tasks,
+again="--max-steps 750 --seed 1"                                 # and how it is trained
 mkdir -p "$work"
 
 stage() { # NAME COMMAND...: run once, its output beside its work
@@ -28,7 +29,7 @@ stage traces $corpus traces "$work/blank" "$work/traces.jsonl" --count 8000 --se
 stage first $pesft --config configs/pesft/miniature.yaml \
     --model-path "$work/base" --train-data "$work/traces.jsonl" --output-path "$work/first"
 stage more-traces $corpus traces "$work/blank" "$work/more.jsonl" --count 8000 --seed 4 $more --readings
-stage model $pesft --config configs/pesft/miniature-more.yaml \
+stage model $pesft --config configs/pesft/miniature.yaml $again \
     --model-path "$work/first" --train-data "$work/more.jsonl" --output-path "$work/model"
 
 # The control: the same two rounds on the same traces, without their drawings (of a reading nothing would be left).
@@ -37,7 +38,7 @@ stage first-control-traces $corpus traces "$work/blank" "$work/first-control.jso
 stage first-control $pesft --config configs/pesft/miniature.yaml --perception-weight 0 \
     --model-path "$work/base" --train-data "$work/first-control.jsonl" --output-path "$work/first-control"
 stage control-traces $corpus traces "$work/blank" "$work/control.jsonl" --count 8000 --seed 4 $more --without-drawings
-stage control $pesft --config configs/pesft/miniature-more.yaml --perception-weight 0 \
+stage control $pesft --config configs/pesft/miniature.yaml $again --perception-weight 0 \
     --model-path "$work/first-control" --train-data "$work/control.jsonl" --output-path "$work/control"
 
 if [ "${2:-}" = ship ]; then
