@@ -12,20 +12,15 @@ from omni_r1.generate.backend import SamplingOptions
 from omni_r1.generate.runner import RESULTS, SUMMARY, Answer, RunFolder, complete, record_of, tell_failures
 from omni_r1.model import load
 from omni_r1.options import BenchOptions
-from omni_r1.perpo.reward import extract_answer, grade
-from omni_r1.trajectory import Trajectory
+from omni_r1.perpo.reward import grade
+from omni_r1.trajectory import extract_answer
 
 SEED = 0  # recorded; greedy decoding does not use it
 
 
-def response_answer(trajectory: Trajectory | None) -> str | None:
-    return extract_answer(trajectory.response_text) if trajectory else None
-
-
-def grade_into(answer: Answer, trajectory: Trajectory | None, suite: Suite, gold_images: list) -> None:
-    """Fill in the record's answer and verdict, and the verdict of each drawn step."""
+def grade_into(answer: Answer, suite: Suite, gold_images: list) -> None:
+    """Fill in the verdict of the record's answer and of each drawn step."""
     record = answer.record
-    record["answer"] = response_answer(trajectory)
     verdict = grade(record["answer"], record["gold"] or "")
     record["correct"], record["reason"] = verdict.correct, verdict.reason
     if suite.judge is None:
@@ -48,7 +43,7 @@ def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: Sa
         omni, suite.questions, sampling, template=options.template, batch_size=options.batch_size, label="control"
     )
     for _, question, completion in done:
-        answer = response_answer(completion.trajectory)
+        answer = extract_answer(completion.trajectory.response_text) if completion.trajectory else None
         correct = grade(answer, question.gold or "").correct
         verdicts.append({"answer": answer, "correct": correct, "error": completion.error})
     return verdicts
@@ -75,7 +70,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     )
     for number, question, completion in done:
         answer = record_of(number, question, completion, omni, folder, SEED)
-        grade_into(answer, completion.trajectory, suite, question.gold_images)
+        grade_into(answer, suite, question.gold_images)
         answer.record["control"] = controls[number]
         folder.results.append(answer.record)
         records.append(answer.record)

@@ -25,7 +25,7 @@ from omni_r1.model import Omni, load
 from omni_r1.model.vq import opaque
 from omni_r1.options import GenerateOptions
 from omni_r1.run_record import describe_run, progress
-from omni_r1.trajectory import TEMPLATES, Image, Text, Trajectory, interleave
+from omni_r1.trajectory import Text, Trajectory, extract_answer
 
 RESULTS, RUN, SUMMARY, IMAGES, REPORT = "results.jsonl", "run.json", "summary.json", "images", "report.html"
 PICTURE_NAME = re.compile(r"\d+-(question|drawn|gold)-\d+")
@@ -81,13 +81,6 @@ class RunFolder:
         return relative
 
 
-def prompt_of(question: Question, omni: Omni, template: str) -> Trajectory:
-    """The prompt of a question: its pictures encoded and put where its text marks them."""
-    ids = omni.encode(question.images)
-    images = [Image(tuple(codes)) for codes in omni.vocabulary.tokens_to_codes(ids).tolist()]
-    return TEMPLATES[template](interleave(question.text, images))
-
-
 def complete(
     omni: Omni, questions: Sequence[Question], options: SamplingOptions, *, template: str, batch_size: int, label: str
 ) -> Iterator[tuple[int, Question, Completion]]:
@@ -100,7 +93,7 @@ def complete(
             for number, question in enumerate(batch):
                 try:
                     if question.error is None:
-                        prompts[number] = prompt_of(question, omni, template)
+                        prompts[number] = omni.prompt(question.text, question.images, template)
                 except OmniError as error:
                     question.error = InputError(str(error), **question.where)
             done = 0
@@ -151,7 +144,7 @@ def record_of(
         "question": question.text,
         "question_images": [folder.picture(image, f"{number}-question-{k}") for k, image in enumerate(question.images)],
         "segments": segments,
-        "answer": None,
+        "answer": extract_answer(completion.trajectory.response_text) if completion.trajectory else None,
         "gold": question.gold,
         "gold_images": [folder.picture(image, f"{number}-gold-{k}") for k, image in enumerate(question.gold_images)],
         "correct": None,
