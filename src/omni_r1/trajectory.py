@@ -196,3 +196,15 @@ _TAG_PATTERN = re.compile("(" + "|".join(re.escape(tag) for tag in TAGS) + ")")
 def split_tags(text: str) -> list[str]:
     """Text cut at its tags, the tags included as pieces of their own, no empty piece."""
     return [piece for piece in _TAG_PATTERN.split(text) if piece]
+
+
+def extract_answer(response: str) -> str | None:
+    """The final answer in the text of a response, None where there is none; the last one wins.
+
+    The templated form puts it between the answer tags, the plain form after `Final Answer:` up to the end of the line.
+    """
+    tagged = re.findall(re.escape(TAGS.answer_open) + "(.*?)" + re.escape(TAGS.answer_close), response, re.DOTALL)
+    if tagged:
+        return tagged[-1].strip()
+    _, mark, rest = response.rpartition(FINAL_ANSWER)
+    return rest.strip().split("\n")[0].strip() if mark and rest.strip() else None

@@ -1,6 +1,7 @@
 import pytest
 
-from omni_r1.perpo.reward import extract_answer, grade
+from omni_r1.perpo.reward import grade
+from omni_r1.trajectory import extract_answer
 
 
 @pytest.mark.parametrize(

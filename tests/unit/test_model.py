@@ -136,6 +136,11 @@ def test_pixels_are_the_processors(mode, size):
     assert torch.equal(vq.to_pixels([image], 16), wanted)
 
 
+def test_what_is_no_image_is_refused():
+    with pytest.raises(InputError, match="image 2 is no PIL image but int"):
+        vq.to_pixels([Picture.new("RGB", (9, 9)), 1], 16)
+
+
 def test_an_endless_strip_is_refused():
     with pytest.raises(InputError, match="image 2 cannot be used: .* 64 times as long"):
         vq.to_pixels([Picture.new("RGB", (9, 9)), Picture.new("RGB", (20_000, 2))], 16)

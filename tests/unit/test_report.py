@@ -149,7 +149,7 @@ def test_no_text_adds_a_tag_to_a_row(tmp_path: Path, text: str) -> None:
 def test_output_without_gold_has_no_verdicts_to_filter_by(run: Path) -> None:
     rows = rows_of(run)[:6]
     for row in rows:
-        row |= {"gold": None, "gold_images": [], "correct": None, "answer": None, "task": None, "control": None}
+        row |= {"gold": None, "gold_images": [], "correct": None, "task": None, "control": None}
         row["segments"] = [part | {"step": None} if "image" in part else part for part in row["segments"]]
     write_rows(run, rows)
     (run / "summary.json").write_text(json.dumps({"rows": 6, "tokens_per_second": 99.6, "seconds": 2.0}))

@@ -16,15 +16,10 @@ from omni_r1.generate.runner import Answered, Task, answer, tell_failures
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
-from omni_r1.perpo.reward import extract_answer, grade
-from omni_r1.trajectory import Trajectory
+from omni_r1.perpo.reward import grade
 
 RESULTS = "results.jsonl"
 SEED = 0  # recorded; greedy decoding does not use it
-
-
-def response_answer(trajectory: Trajectory | None) -> str | None:
-    return extract_answer(trajectory.response_text) if trajectory else None
 
 
 def judge_into(record: dict, drawn: list[Picture.Image], gold: list[Picture.Image], suite: Suite) -> None:
@@ -43,7 +38,7 @@ def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: Sa
     omni = load(path, device=options.device, dtype=options.dtype)
     verdicts = {}
     for one in answers(omni, suite, options, sampling, "control"):
-        said = response_answer(one.completion.trajectory)
+        said = one.completion.answer
         correct = grade(said, one.task.question.gold or "").correct
         verdicts[one.task.question.id] = {"answer": said, "correct": correct, "error": one.completion.error}
     return verdicts
@@ -97,7 +92,6 @@ def record_answer(one: Answered, omni: Omni, folder: RunFolder, suite: Suite) ->
     record, drawn = record_of(question, 0, one.completion, one.pictures, omni, store, SEED)
     gold = [open_source(source, question.where) for source in question.gold_images]
     record["gold_images"] = [store(picture, f"gold_{number}") for number, picture in enumerate(gold, 1)]
-    record["answer"] = response_answer(one.completion.trajectory)
     verdict = grade(record["answer"], question.gold or "")
     record["correct"], record["reason"] = verdict.correct, verdict.reason
     judge_into(record, drawn, gold, suite)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from omni_r1.errors import InputError, OmniError
 from omni_r1.grammar import ALIASES, MODES, Grammar, State
-from omni_r1.trajectory import Text, Trajectory
+from omni_r1.trajectory import Text, Trajectory, extract_answer
 from omni_r1.vocabulary import ParseError, Vocabulary
 
 Prompt = str | Trajectory | Sequence[int]
@@ -76,6 +76,11 @@ class Completion:
     logprobs: list[float] = field(default_factory=list)
     stop: Literal["end", "length"] | None = None
     error: str | None = None
+
+    @property
+    def answer(self) -> str | None:
+        """The final answer in what was said."""
+        return extract_answer(self.trajectory.response_text) if self.trajectory else None
 
 
 @dataclass(frozen=True)

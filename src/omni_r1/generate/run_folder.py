@@ -139,7 +139,7 @@ def record_of(
         "text": text,
         "images": [segment["image"] for segment in segments if "image" in segment],
         "segments": segments,
-        "answer": None,
+        "answer": completion.answer,
         "gold": question.gold,
         "gold_images": [],
         "correct": None,

@@ -13,6 +13,8 @@ from omni_r1.errors import InputError
 from omni_r1.model import checkpoint, vq
 from omni_r1.model.chameleon import Chameleon
 from omni_r1.model.checkpoint import CheckpointError
+from omni_r1.trajectory import TEMPLATES, Trajectory, interleave
+from omni_r1.trajectory import Image as Codes
 from omni_r1.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -48,6 +50,14 @@ class Omni:
     def decode(self, ids: Tensor) -> list[Image.Image]:
         """Token ids (n, S) to PIL images of R x R pixels."""
         return vq.decode_codes(self.model.model.vqmodel, self.vocabulary.tokens_to_codes(ids))
+
+    def prompt(self, text: str, images: Sequence[Image.Image] = (), template: str = "plain") -> Trajectory:
+        """A question as a prompt: its PIL images put where `<image>` marks them in its text, without marks in front.
+
+        Raises InputError for an image that cannot be used, TrajectoryError where marks and images differ in number.
+        """
+        codes = self.vocabulary.tokens_to_codes(self.encode(images)).tolist()
+        return TEMPLATES[template](interleave(text, [Codes(tuple(image)) for image in codes]))
 
     def generate(self, prompts: "Sequence[Prompt]", **options: Any) -> "list[Completion]":
         """Complete every prompt (text, Trajectory or token ids); `options` are those of `SamplingOptions`."""

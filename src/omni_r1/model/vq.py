@@ -145,6 +145,8 @@ def to_pixels(images: Sequence[Image.Image], resolution: int, first: int = 1) ->
     """
     squares = []
     for number, image in enumerate(images, first):
+        if not isinstance(image, Image.Image):
+            raise InputError(f"image {number} is no PIL image but {type(image).__name__}")
         try:
             squares.append(_square(opaque(image), resolution))
         except (ValueError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from omni_r1.perpo.reward import extract_answer
 from omni_r1.show.records import Pictures, escape
 from omni_r1.trajectory import FINAL_ANSWER, IMAGE_MARK, TAGS, split_tags
 
@@ -66,8 +65,9 @@ def drawing(said: str, segment: dict[str, Any], number: int, pictures: Pictures)
     return panel(f"step {verdict}", prose(said) if said else "", picture, note)
 
 
-def answer_panel(record: dict[str, Any], answer: str | None) -> str:
+def answer_panel(record: dict[str, Any]) -> str:
     """The answer, and below it its verdict, the gold answer and the control's."""
+    answer = record.get("answer")
     gold, control, reason, verdict = record.get("gold"), record.get("control"), record.get("reason"), verdict_of(record)
     if answer is None and gold is None:
         return ""
@@ -103,16 +103,13 @@ def strip(record: dict[str, Any], pictures: Pictures) -> str:
         number += 1
         panels.append(drawing(said, segment, number, pictures))
         said = ""
-    answer = record.get("answer")
-    if answer is None and record.get("correct") is None:  # a run without grading, which reads no answers
-        answer = extract_answer(said)
-    said = said.removesuffix(f"{FINAL_ANSWER} {answer}").rstrip()  # the last panel says it
+    said = said.removesuffix(f"{FINAL_ANSWER} {record.get('answer')}").rstrip()  # the last panel says it
     panels += [words(said)] if said else []
     if missing := undrawn(record):
         what = f"Step {number + 1}" if missing == 1 else f"Steps {number + 1} to {number + missing}"
         note = f"{mark('wrong')}<b>{what} missing</b>"
         panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', note))
-    panels.append(answer_panel(record, answer))
+    panels.append(answer_panel(record))
     return f'<ol class="strip">{"".join(panels)}</ol>'
 
 

@@ -1,7 +1,7 @@
 """What the miniature learns from: captioned pictures for the base model, gold traces for PeSFT, the bench's parquet.
 
     python -m omni_r1.data.miniature.corpus base   CHECKPOINT OUT.jsonl --count 40000
-    python -m omni_r1.data.miniature.corpus traces CHECKPOINT OUT.jsonl --count 12000 [--without-drawings]
+    python -m omni_r1.data.miniature.corpus traces CHECKPOINT OUT.jsonl --count 8000 [--without-drawings] [--readings]
     python -m omni_r1.data.miniature.corpus bench  OUT.parquet --count 400
 
 The base corpus teaches drawing and nothing else: a picture, a caption of a change to it, the changed picture; or a
@@ -177,14 +177,20 @@ def base_rows(omni: Omni, count: int, seed: int) -> Iterator[Trajectory]:
             yield Trajectory(tuple(prompt), tuple(response), ended=True)
 
 
-def trace_rows(omni: Omni, count: int, seed: int, without_drawings: bool) -> Iterator[Trajectory]:
+def trace_rows(
+    omni: Omni, count: int, seed: int, tasks: Sequence[str], without_drawings: bool, readings: bool
+) -> Iterator[Trajectory]:
+    """Gold traces, the tasks in turn. With `readings` each is followed by its end alone: last drawing and answer."""
     rng, encoder = np.random.default_rng(seed), Encoder(omni)
     for start in range(0, count, CHUNK):
-        drawn = [sample(TASK_NAMES[(start + k) % len(TASK_NAMES)], rng) for k in range(min(CHUNK, count - start))]
+        drawn = [sample(tasks[(start + k) % len(tasks)], rng) for k in range(min(CHUNK, count - start))]
         images = encoder.images([one.picture for one in drawn])
         rationales = encoder.segments([reasoning(one, without_drawings) for one in drawn])
         for one, image, rationale in zip(drawn, images, rationales, strict=True):
-            yield plain(interleave(one.question, [image]), rationale, one.answer)
+            trace = plain(interleave(one.question, [image]), rationale, one.answer)
+            yield trace
+            if readings:
+                yield Trajectory(trace.response[-2:-1], trace.response[-1:], ended=True)
 
 
 def write_bench(path: Path, count: int, seed: int) -> None:
@@ -231,6 +237,8 @@ def main() -> None:
         one.add_argument("--seed", type=int, default=0)
         if kind == "traces":
             one.add_argument("--without-drawings", action="store_true", help="leave the drawn steps out: the control")
+            one.add_argument("--readings", action="store_true", help="each trace's last drawing and answer as well")
+            one.add_argument("--tasks", nargs="+", choices=TASK_NAMES, default=TASK_NAMES, help="in turn")
     args = parser.parse_args()
     if args.kind == "bench":
         write_bench(args.out, args.count, args.seed)
@@ -239,10 +247,11 @@ def main() -> None:
     rows = (
         base_rows(omni, args.count, args.seed)
         if args.kind == "base"
-        else trace_rows(omni, args.count, args.seed, args.without_drawings)
+        else trace_rows(omni, args.count, args.seed, args.tasks, args.without_drawings, args.readings)
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("w") as out, progress(args.count, "row", args.kind) as bar:
+    total = args.count * (2 if args.kind == "traces" and args.readings else 1)
+    with args.out.open("w") as out, progress(total, "row", args.kind) as bar:
         for row in rows:
             out.write(json.dumps(row.to_json()) + "\n")
             bar.update()

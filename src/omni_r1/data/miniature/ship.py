@@ -23,7 +23,8 @@ def main() -> None:
         load(source).save(target, dtype="float16")
         shutil.copyfile(source / "log.jsonl", target / "log.jsonl")
     shutil.copyfile(args.work / "model" / "perception.safetensors", shipped.MODEL / "perception.safetensors")
-    shutil.copyfile(args.work / "base" / "log.jsonl", shipped.ASSETS / "base.log.jsonl")
+    for name in ("blank", "base", "first", "first-control"):  # the VQ is trained in `blank`
+        shutil.copyfile(args.work / name / "log.jsonl", shipped.ASSETS / f"{name}.log.jsonl")
     write_bench(shipped.BENCH, args.count, args.seed)
 
 

@@ -23,7 +23,7 @@ from omni_r1.model import load
 from omni_r1.model.vq import PIXEL_SCALE, codes_to_pixels, pixels_to_codes, to_images
 from omni_r1.run_record import progress
 
-STEPS, PAINTING_STEPS, BATCH, LEARNING_RATE = 450, 900, 16, 2e-3
+STEPS, PAINTING_STEPS, BATCH, LEARNING_RATE = 450, 3000, 16, 2e-3
 SHARPNESS = 2.0  # logits of the readability loss per squared distance of a tile, values in [-1, 1]
 
 
@@ -106,7 +106,7 @@ def optimise(weights: list[Tensor], steps: int, loss_of: Callable[[], tuple[Tens
             bar.update()
             if step % 20 == 0 or step == steps:
                 row = {"phase": name, "step": step, "loss": loss.item(), "right": right.item()}
-                log(json.dumps(row | {"seconds": round(time.monotonic() - started, 1)}))
+                log(row | {"seconds": round(time.monotonic() - started, 1)})
 
 
 def train(vq, *, steps: int, painting_steps: int, seed: int, log) -> dict[str, float]:
@@ -140,7 +140,13 @@ def main() -> None:
     omni = load(args.checkpoint)
     vq = omni.model.model.vqmodel
     steps = {"steps": args.steps, "painting_steps": args.painting_steps}
-    figures = train(vq, **steps, seed=args.seed, log=lambda line: print(line, flush=True))
+    with (args.checkpoint / "log.jsonl").open("w", encoding="utf-8", buffering=1) as file:
+
+        def log(row: dict) -> None:
+            file.write(json.dumps(row) + "\n")
+
+        figures = train(vq, **steps, seed=args.seed, log=log)
+        log(figures)
     print(json.dumps(figures), flush=True)
     omni.save(args.checkpoint)
 

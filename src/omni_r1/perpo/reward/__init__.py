@@ -1,5 +1,5 @@
 """What a trajectory is worth: pure functions, no engine, no input or output."""
 
-from omni_r1.perpo.reward.answer import Grade, extract_answer, grade
+from omni_r1.perpo.reward.answer import Grade, grade
 
-__all__ = ["Grade", "extract_answer", "grade"]
+__all__ = ["Grade", "grade"]

@@ -1,4 +1,4 @@
-"""Find the final answer in a response and compare it with the gold one. The only such parser: bench and reward use it.
+"""Compare a final answer with the gold one.
 
 Only values are compared, never string similarity (the original paid a wrong answer for looking like the right one).
 """
@@ -8,8 +8,6 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 
-from omni_r1.trajectory import FINAL_ANSWER, TAGS
-
 NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?|[-+]?\.\d+")
 NO_ANSWER = {"", "none", "n/a", "null", "unknown"}
 
@@ -18,18 +16,6 @@ NO_ANSWER = {"", "none", "n/a", "null", "unknown"}
 class Grade:
     correct: bool
     reason: str
-
-
-def extract_answer(response: str) -> str | None:
-    """The final answer in the text of a response, None where there is none; the last one wins.
-
-    Templated responses put it between the answer tags, plain ones after `Final Answer:` up to the end of the line.
-    """
-    tagged = re.findall(re.escape(TAGS.answer_open) + "(.*?)" + re.escape(TAGS.answer_close), response, re.DOTALL)
-    if tagged:
-        return tagged[-1].strip()
-    _, mark, rest = response.rpartition(FINAL_ANSWER)
-    return rest.strip().split("\n")[0].strip() if mark and rest.strip() else None
 
 
 def _canonical(text: str) -> str:
