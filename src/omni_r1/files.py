@@ -86,7 +86,7 @@ def _refuse_private(address: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("no http or https address")
     for *_, where in socket.getaddrinfo(parts.hostname, parts.port or 80):
-        if not ipaddress.ip_address(where[0].partition("%")[0]).is_global:
+        if not ipaddress.ip_address(str(where[0]).partition("%")[0]).is_global:
             raise ValueError(f"{parts.hostname} is in a private network")
 
 

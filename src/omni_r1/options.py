@@ -181,7 +181,7 @@ class BenchOptions:
 class ReportOptions:
     """Make one HTML page of a finished run."""
 
-    run_dir: str = option(help="folder of the run, with its results.jsonl")
+    run_dir: str = option(help="folder of the run, or of several")
 
 
 def parse(cls: type[T], words: Sequence[str], verb: str) -> T:

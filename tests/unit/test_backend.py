@@ -217,8 +217,18 @@ def test_growing_layer_holds_what_upstreams_holds():
         states = torch.rand(4, 2, width, 8), torch.rand(4, 2, width, 8)
         for got, wanted in zip(ours.update(*states), theirs.update(*states), strict=True):
             assert torch.equal(got, wanted)
-        if ours.get_seq_length() == 100:
-            chosen = torch.tensor([0, 3, 2, 2])
-            ours.batch_select_indices(chosen)
-            theirs.batch_select_indices(chosen)
     assert ours.get_seq_length() == 207 and ours.get_mask_sizes(1) == theirs.get_mask_sizes(1)
+
+
+def test_rows_join_and_leave_a_layer():
+    """Rows stand flush right; a joining row is as often there as it is asked for."""
+    torch.manual_seed(0)
+    layer, fresh = GrowingLayer(), GrowingLayer()
+    old, new = torch.rand(3, 2, 5, 8), torch.rand(2, 2, 9, 8)
+    layer.update(old, -old)
+    fresh.update(new, -new)
+    layer.join(fresh, torch.tensor([1, 0, 1]), 9)
+    assert torch.equal(layer.keys[:3, :, 4:], old) and not layer.keys[:3, :, :4].any()
+    assert torch.equal(layer.keys[3:], new[[1, 0, 1]]) and torch.equal(layer.values, -layer.keys)
+    layer.keep(torch.tensor([0, 2]), 4)
+    assert torch.equal(layer.keys, old[[0, 2]]) and layer.get_seq_length() == 5

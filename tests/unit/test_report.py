@@ -243,7 +243,7 @@ def test_files_that_cannot_be_read_are_named(run: Path) -> None:
     with pytest.raises(InputError, match=r"summary\.json: field 'interval': must be pairs of numbers"):
         report(run)
     (run / "results.jsonl").unlink()
-    with pytest.raises(InputError, match=r"results\.jsonl: cannot be read"):
+    with pytest.raises(InputError, match="no run here"):
         report(run)
 
 

@@ -51,7 +51,8 @@ BAD_PICTURES = [
 
 
 def rows_of(folder: Path) -> list[dict]:
-    with AppendLog(folder / "results.jsonl") as log:
+    [file] = [*folder.glob("results.jsonl"), *folder.glob("rows/decoded_results.jsonl")]
+    with AppendLog(file) as log:
         return log.rows
 
 
@@ -102,7 +103,7 @@ def test_bad_rows_fail_by_name_and_the_others_finish(run):
 
 
 def test_a_run_describes_itself(run):
-    folder = run[3].parent / "out"
+    folder = run[3].parent / "out" / "rows"
     record = json.loads((folder / "run.json").read_text())
     assert record["options"]["max_new_tokens"] == 24
     assert {"seed", "versions", "commit", "python", "started"} <= record.keys()

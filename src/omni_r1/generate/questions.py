@@ -5,7 +5,7 @@ Pictures are opened only when their question's turn comes, so a run holds a batc
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ class Question:
 
     id: str
     text: str = ""
-    images: list[Source] = field(default_factory=list)
+    images: Sequence[Source] = field(default_factory=list)
     task: str | None = None
     gold: str | None = None
-    gold_images: list[Source] = field(default_factory=list)
+    gold_images: Sequence[Source] = field(default_factory=list)
     error: OmniError | None = None
     row: int = 0
     where: dict[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def read_questions(path: Path, root: Path, allow_network: bool = False) -> list[
     questions: list[Question] = []
     seen: dict[str, int] = {}
     for number, row in read_jsonl(path):
-        where = {"file": path, "row": number}
+        where: dict[str, Any] = {"file": path, "row": number}
         name = f"row {number}"
         try:
             if isinstance(row, InputError):

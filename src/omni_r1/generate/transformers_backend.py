@@ -100,6 +100,7 @@ class Chooser:
         self.barred = {i: ~grammar.sets[i].to(model.device) for i in range(len(sizes)) if i not in self.columns}
         self.weights: dict[int, Tensor] = {}
 
+    @torch.inference_mode()
     def extend(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """Give every row that is not done its next token; `hidden` (B, H) are the rows' last states."""
         groups: dict[int, list[int]] = {}
@@ -272,14 +273,16 @@ class GrowingLayer(DynamicLayer):
 
     def join(self, fresh: "GrowingLayer", source: Tensor, length: int) -> None:
         """Take in rows `source` of a fresh layer; both are moved to end at column `length`."""
+        keys, values = fresh._show()
         if not self.is_initialized:
-            self.lazy_initialization(fresh.keys[:0], fresh.values[:0])
-        parts = zip((self.keys, self.values), (fresh.keys, fresh.values), strict=True) if self.length else None
-        if parts is None:
-            self.room = fresh.keys[source], fresh.values[source]
+            self.lazy_initialization(keys[:0], values[:0])
+            self.room = keys[source], values[source]
         else:
-            keys, values = (torch.cat([_right(old, length), _right(new[source], length)]) for old, new in parts)
-            self.room = keys, values
+            old_keys, old_values = self._show()
+            self.room = (
+                torch.cat([_right(old_keys, length), _right(keys[source], length)]),
+                torch.cat([_right(old_values, length), _right(values[source], length)]),
+            )
         self.length = length
         self._show()
 
@@ -290,8 +293,9 @@ class GrowingLayer(DynamicLayer):
         self._show()
 
     def _show(self) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self.room[0][:, :, : self.length], self.room[1][:, :, : self.length]
-        return self.keys, self.values
+        keys, values = self.room[0][:, :, : self.length], self.room[1][:, :, : self.length]
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def _right(store: Tensor, length: int) -> Tensor:

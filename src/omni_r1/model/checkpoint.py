@@ -162,7 +162,7 @@ def _torch_dtype(name: str) -> torch.dtype:
 def read_vq(folder: Path, model: Chameleon) -> None:
     """Put the VQ module of another checkpoint into a model. Raises CheckpointError where it does not fit."""
     wanted = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if name.startswith(VQ)}
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for file in _weight_files(folder):
         for name, shape in _header(file).items():
             if name in wanted and shape != wanted[name]:

@@ -9,7 +9,7 @@ from typing import Any
 from omni_r1.errors import InputError
 from omni_r1.files import open_image, parse_line, read_jsonl
 
-RESULTS, RUN = "results.jsonl", "run.json"
+LOGS, RUN = ("results.jsonl", "decoded_results.jsonl"), "run.json"  # what `bench` and `generate` write
 FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
     "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "judged": bool, "valid": bool,
@@ -60,7 +60,7 @@ def checked(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], list[InputError]]:
-    """The rows of results.jsonl. One that cannot be used becomes a failed row, and its error is returned as well."""
+    """The rows of a run's log. One that cannot be used becomes a failed row, and its error is returned as well."""
     records, problems = [], []
     for number, row in read_jsonl(path):
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic
 from omni_r1.show.overview import circumstances, questions, sentence, summary_table
-from omni_r1.show.records import RESULTS, RUN, Pictures, escape, read_object, read_records
+from omni_r1.show.records import LOGS, RUN, Pictures, escape, read_object, read_records
 from omni_r1.show.strip import article, mark, steps_of, verdict_of
 from omni_r1.show.table import SUMMARY
 
@@ -51,9 +51,24 @@ def fingerprint(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def page(run_dir: Path) -> tuple[str, list[InputError]]:
+def log_of(run_dir: Path) -> Path | None:
+    """The log in a run folder, None where there is none."""
+    return next((run_dir / name for name in LOGS if (run_dir / name).is_file()), None)
+
+
+def logs_in(path: Path) -> list[Path]:
+    """The log of a run folder, or those of the run folders in it. Raises InputError where there is no run."""
+    found = [log for folder in (path, *sorted(path.glob("*/"))) if (log := log_of(folder))]
+    if not found:
+        raise InputError(
+            f"no run here: neither {' nor '.join(LOGS)}, nor a folder with one", file=path, field="run_dir"
+        )
+    return found[:1] if found[0].parent == path else found
+
+
+def page(run_dir: Path, log: Path) -> tuple[str, list[InputError]]:
     """The page, and what of the run could not be shown. Raises InputError where a file cannot be read at all."""
-    records, problems = read_records(run_dir / RESULTS)
+    records, problems = read_records(log)
     summary, run = read_object(run_dir / SUMMARY), read_object(run_dir / RUN)
     pictures = Pictures(run_dir, WIDTH)
     rows = "".join(article(number, record, pictures) for number, record in enumerate(records, 1))
@@ -81,9 +96,9 @@ def page(run_dir: Path) -> tuple[str, list[InputError]]:
     return html, problems + pictures.problems
 
 
-def write(run_dir: str | Path) -> tuple[Path, list[InputError]]:
-    html, problems = page(Path(run_dir))
-    path = Path(run_dir) / REPORT
+def write(log: Path) -> tuple[Path, list[InputError]]:
+    html, problems = page(log.parent, log)
+    path = log.with_name(REPORT)
     write_atomic(path, html)
     return path, problems
 
@@ -91,15 +106,18 @@ def write(run_dir: str | Path) -> tuple[Path, list[InputError]]:
 def report(run_dir: str | Path) -> Path:
     """Write report.html into a run folder: one file, no network. Rows and pictures that cannot be shown say so on it.
 
-    Raises InputError naming the file where results.jsonl is missing or summary.json or run.json is malformed.
+    Raises InputError naming the file where the log is missing or summary.json or run.json is malformed.
     """
-    return write(run_dir)[0]
+    return write(logs_in(Path(run_dir))[0])[0]
 
 
 def report_verb(options: "ReportOptions") -> int:
-    """The verb. Exit code 2 where something of the run could not be shown."""
-    path, problems = write(options.run_dir)
-    for problem in problems:
-        print(f"omni-r1: error: {problem}", file=sys.stderr)
-    print(path)
-    return 2 if problems else 0
+    """The verb. Exit code 2 where something of a run could not be shown."""
+    code = 0
+    for log in logs_in(Path(options.run_dir)):
+        path, problems = write(log)
+        for problem in problems:
+            print(f"omni-r1: error: {problem}", file=sys.stderr)
+        print(path)
+        code = 2 if problems else code
+    return code
