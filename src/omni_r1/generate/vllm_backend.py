@@ -1,0 +1,173 @@
+"""The backend on vLLM: continuous batching, paged and shared prefixes, several GPUs. An optional extra of this project.
+
+vLLM runs in this process, on its own copy of the language model; the checkpoint's VQ module stays with the `Omni`.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omni_r1.errors import InputError
+from omni_r1.generate.backend import Backend, Completion, Progress, Request, Row, SamplingOptions, admit
+from omni_r1.grammar import ALIASES, Grammar, GrammarError
+from omni_r1.model import checkpoint
+from omni_r1.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from vllm import LLM
+    from vllm.outputs import RequestOutput
+
+NAME = "omni_r1"  # of what the grammar inside vLLM is told (see `vllm_grammar`)
+# Where the user has not decided: in one process, so that errors are raised here and weights can be reloaded; on CPUs
+# without binding threads to cores, which fails in containers; with the runner there is on every device.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+class VllmBackend(Backend):
+    """Completes prompts with the language model of a checkpoint folder, up to `batch_size` rows at a time.
+
+    `max_length`: most tokens of prompt and response, for which vLLM keeps room. `processor_path`: where another
+    tokenizer is. Other keywords go to `vllm.LLM`. Raises InputError where vLLM is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        batch_size: int = 64,
+        max_length: int = 4096,
+        dtype: str = "float32",
+        tensor_parallel_size: int = 1,
+        processor_path: str | Path | None = None,
+        **engine: Any,
+    ) -> None:
+        folder = checkpoint.locate(path)
+        words = folder if processor_path is None else checkpoint.locate(processor_path)
+        self.vocabulary = Vocabulary.from_checkpoint(folder, words)
+        self.batch_size, self.max_length = batch_size, max_length
+        self.llm = _start(
+            folder,
+            engine,
+            max_num_seqs=batch_size,
+            max_model_len=max_length,
+            dtype=dtype,
+            tensor_parallel_size=tensor_parallel_size,
+            additional_config={NAME: [str(folder), str(words)]},
+        )
+
+    def stream(
+        self, requests: Iterable[Request], options: SamplingOptions, progress: Progress | None = None
+    ) -> Iterator[tuple[int, int, Completion]]:
+        """See `Backend.stream`. `progress` is called as rows finish."""
+        most = min(options.max_length or self.max_length, self.max_length)
+        options = dataclasses.replace(options, max_length=most)
+        grammar = Grammar(self.vocabulary, options.mode, options.max_images, options.max_text_tokens)
+        engine, rows = self.llm.llm_engine, dict[str, Row]()
+        waiting, exhausted = iter(requests), False
+        rows_done = tokens = number = 0
+        try:
+            while True:
+                while not exhausted and len(rows) < self.batch_size:
+                    request = next(waiting, None)
+                    if request is None:
+                        exhausted = True
+                        break
+                    admitted = admit(request, self.vocabulary, grammar, options)
+                    if isinstance(admitted, str):
+                        rows_done += len(request.seeds)
+                        for place in range(len(request.seeds)):
+                            yield request.key, place, Completion([], 0, error=admitted)
+                        continue
+                    for row in admitted:
+                        number += 1
+                        rows[str(number)] = row
+                        params = self._params(row, options)
+                        engine.add_request(str(number), {"prompt_token_ids": row.ids}, params)
+                if not rows:
+                    return
+                for output in engine.step():
+                    row = rows.pop(output.request_id)
+                    _take(row, output, grammar)
+                    rows_done, tokens = rows_done + 1, tokens + len(row.logprobs)
+                    if progress is not None:
+                        progress(rows_done, tokens)
+                    yield row.key, row.place, row.completion(self.vocabulary)
+        finally:
+            engine.abort_request(list(rows))
+
+    def reload(self, path: str | Path) -> None:
+        """Go on with the weights of another checkpoint of the same shape, as a trainer writes them."""
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.locate(path))})
+        self.llm.reset_prefix_cache()
+
+    def _params(self, row: Row, options: SamplingOptions) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        settings = {
+            "mode": ALIASES.get(options.mode, options.mode),
+            "max_images": options.max_images,
+            "max_text_tokens": options.max_text_tokens,
+            "budget": row.budget,
+        }
+        return SamplingParams(
+            temperature=options.temperature if options.do_sample else 0.0,
+            top_p=options.top_p if options.do_sample else 1.0,
+            top_k=options.top_k if options.do_sample else 0,
+            seed=row.seed if options.do_sample else None,
+            max_tokens=row.budget,
+            stop_token_ids=[self.vocabulary.eos],
+            logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args={NAME: settings},
+        )
+
+
+def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        from vllm import LLM, envs
+    except ImportError as error:
+        raise InputError(f"vLLM cannot be imported ({error}); see docs/vllm.md", field="backend") from error
+    from omni_r1.generate.vllm_plugin import register
+
+    register()  # the entry point does it too, but an installation from before it was there has none
+    settings |= {
+        "model": str(folder),
+        "skip_tokenizer_init": True,
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "logits_processors": [f"omni_r1.generate.vllm_grammar:GrammarV{2 if envs.VLLM_USE_V2_MODEL_RUNNER else 1}"],
+        # The table of rotary angles is as long as this; published configs say 4096 and are used beyond.
+        "hf_overrides": {"max_position_embeddings": settings["max_model_len"]},
+    }
+    return LLM(**settings | engine)
+
+
+def _take(row: Row, output: "RequestOutput", grammar: Grammar) -> None:
+    """Put what vLLM gave for a row into it, checked against the grammar."""
+    [said] = output.outputs
+    tokens = list(said.token_ids)
+    logprobs = [entry[token].logprob for entry, token in zip(said.logprobs or (), tokens, strict=True)]
+    legal = next((place for place, logprob in enumerate(logprobs) if not math.isfinite(logprob)), len(tokens))
+    row.ids += tokens[:legal]
+    row.logprobs = logprobs[:legal]
+    if legal < len(tokens):
+        row.error = f"the model's logits are not finite at position {len(row.ids)}"
+        return
+    try:
+        grammar.indices(row.ids, row.prompt_length, row.budget)
+    except GrammarError as error:
+        row.error = f"vLLM broke the grammar: {error}"
+        return
+    row.stop = "end" if tokens and tokens[-1] == grammar.vocabulary.eos else "length"

@@ -1,0 +1,156 @@
+"""The grammar inside vLLM: a logits processor for each of its two runner interfaces, both over the one `Grammar`.
+
+A request says in `extra_args["omni_r1"]` what its response may be: `mode`, `max_images`, `max_text_tokens` and
+`budget`, the number of tokens it may have. Requests without it are left alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm import SamplingParams
+from vllm.config import VllmConfig
+from vllm.v1.sample.logits_processor import BatchUpdate
+from vllm.v1.sample.logits_processor import LogitsProcessor as ProcessorV1
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState
+from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as ProcessorV2
+
+from omni_r1.grammar import END, FREE, Grammar, GrammarError
+from omni_r1.vocabulary import Vocabulary
+
+NAME = "omni_r1"  # of the settings in `extra_args`, and of where the vocabulary is in `additional_config`
+KEYS = ("mode", "max_images", "max_text_tokens")
+
+
+class Grammars:
+    """The grammars asked for so far, with their masks on the device."""
+
+    def __init__(self, config: VllmConfig, device: torch.device) -> None:
+        self.vocabulary = Vocabulary.from_checkpoint(*config.additional_config[NAME])
+        self.device = device
+        self._made: dict[tuple, tuple[Grammar, Tensor]] = {}
+
+    def get(self, settings: tuple) -> tuple[Grammar, Tensor]:
+        """The grammar and what its sets bar, (9, V) bool."""
+        if settings not in self._made:
+            grammar = Grammar(self.vocabulary, *settings)
+            self._made[settings] = grammar, ~grammar.sets.to(self.device)
+        return self._made[settings]
+
+
+class Follower:
+    """Where one request stands. A token the grammar forbids (NaN logits) ends it: the backend then tells why."""
+
+    def __init__(self, grammars: "Grammars", settings: dict[str, Any], prompt: Sequence[int]) -> None:
+        self.grammar, self.barred = grammars.get(tuple(settings[key] for key in KEYS))
+        self.state = self.grammar.start(prompt, settings["budget"])
+        self.prompt_length, self.seen, self.broken = len(prompt), 0, False
+
+    def follow(self, tokens: Sequence[int]) -> None:
+        """Take in the next tokens of the response."""
+        self.seen += len(tokens)
+        for token in tokens:
+            if self.broken or self.state.ended:
+                return
+            try:
+                self.state = self.grammar.advance(self.state, token)
+            except GrammarError:
+                self.broken = True
+
+    @property
+    def index(self) -> int:
+        """The set of the grammar that may come next."""
+        return END if self.broken else self.grammar.allowed(self.state)
+
+
+def settings_of(params: SamplingParams) -> dict[str, Any] | None:
+    return (params.extra_args or {}).get(NAME)
+
+
+def check(params: SamplingParams) -> None:
+    """Raise ValueError for settings that are no settings; vLLM refuses the request with it."""
+    settings = settings_of(params)
+    if settings is not None and (not isinstance(settings, dict) or set(settings) != {*KEYS, "budget"}):
+        raise ValueError(f"extra_args[{NAME!r}] must have {', '.join((*KEYS, 'budget'))}")
+
+
+def mask(logits: Tensor, followers: dict[int, Follower]) -> Tensor:
+    """`logits` (B, V) with -inf, in place, where the follower of a row bars a token."""
+    groups: dict[int, list[int]] = {}
+    for row, one in followers.items():
+        groups.setdefault(id(one.grammar), []).append(row)
+    for rows in groups.values():
+        indices = [FREE] * len(logits)
+        for row in rows:
+            indices[row] = followers[row].index
+        barred = followers[rows[0]].barred[torch.tensor(indices, device=logits.device)]
+        logits.masked_fill_(barred, -torch.inf)
+    return logits
+
+
+class GrammarV1(ProcessorV1):
+    """For the runner that keeps token ids on the host: CPUs, and GPUs with VLLM_USE_V2_MODEL_RUNNER=0."""
+
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
+        self.grammars = Grammars(vllm_config, device)
+        self.requests: dict[int, tuple[Follower, list[int]]] = {}
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        check(sampling_params)
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        def enter(params: SamplingParams, prompt: list[int] | None, said: list[int]):
+            settings = settings_of(params)
+            # `said` grows as the request does; it is not empty where a preempted request comes back.
+            return None if settings is None else (Follower(self.grammars, settings, prompt or ()), said)
+
+        process_dict_updates(self.requests, batch_update, enter)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        for one, said in self.requests.values():
+            one.follow(said[one.seen :])
+        return mask(logits, {row: one for row, (one, _) in self.requests.items()})
+
+
+class GrammarV2(ProcessorV2):
+    """For the runner that keeps token ids on the device: what was sampled last is read back at every step."""
+
+    def __init__(self, vllm_config: VllmConfig, req_states: LogitsProcRequestState) -> None:
+        self.grammars = Grammars(vllm_config, req_states.device)
+        self.slots = req_states
+        self.waiting: dict[int, dict[str, Any]] = {}
+        self.requests: dict[int, Follower] = {}
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        check(sampling_params)
+
+    def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
+        self.requests.pop(req_idx, None)
+        self.waiting.pop(req_idx, None)
+        settings = settings_of(sampling_params)
+        if settings is not None:
+            self.waiting[req_idx] = settings  # its prompt is on the device from the next step on
+        return settings is not None
+
+    def apply(self, logits: Tensor, ctx: LogitsContext) -> Tensor:
+        followers = {}
+        lengths = (ctx.pos + 1).tolist()  # of each row's sequence, what is to be sampled not counted
+        for row, (slot, length) in enumerate(zip(ctx.expanded_idx_mapping.tolist(), lengths, strict=True)):
+            prompt_length = int(self.slots.prompt_len.np[slot])
+            if slot in self.waiting and length >= prompt_length:  # a prompt that is read in parts is not yet whole
+                settings = self.waiting.pop(slot)
+                self.requests[slot] = Follower(self.grammars, settings, self._ids(slot, 0, prompt_length))
+            if slot in self.requests:
+                one = followers[row] = self.requests[slot]
+                one.follow(self._ids(slot, prompt_length + one.seen, length))
+        return mask(logits, followers)
+
+    def _ids(self, slot: int, start: int, end: int) -> list[int]:
+        return self.slots.all_token_ids.gpu[slot, start:end].tolist()
