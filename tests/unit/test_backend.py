@@ -12,9 +12,9 @@ import omni_r1
 from omni_r1.errors import InputError
 from omni_r1.generate import Completion, SamplingOptions, TransformersBackend
 from omni_r1.generate.transformers_backend import GrowingLayer, choose, process
-from omni_r1.grammar import Grammar
 from omni_r1.model import Omni
 from omni_r1.trajectory import Image, Text, Trajectory
+from rescoring import rescore
 from tiny import SIDE, write_checkpoint
 
 S = SIDE * SIDE
@@ -136,20 +136,13 @@ def test_max_images(omni):
         {"do_sample": True, "top_k": 40, "top_p": 0.8},
     ],
 )
-@torch.no_grad()
 def test_logprobs_are_those_of_a_rescoring(omni, mode, sampling):
     """Law 3: one forward over the whole row, the grammar's sets, the same processing: the same log-probs."""
-    words, budget = omni.vocabulary, 50
+    words = omni.vocabulary
     prompts = [[words.bos, *words.encode_text(text)] for text in ("a", "the bc", "in def er th", "")]
-    options = SamplingOptions(mode=mode, max_new_tokens=budget, seed=3, **sampling)
-    grammar = Grammar(words, mode)
+    options = SamplingOptions(mode=mode, max_new_tokens=50, seed=3, **sampling)
     for row in TransformersBackend(omni).generate(prompts, options):
-        logits = omni.model(input_ids=torch.tensor([row.ids])).logits[0, row.prompt_length - 1 : -1]
-        sets = grammar.sets[grammar.indices(row.ids, row.prompt_length, budget)]
-        logits = logits.masked_fill(~sets, -torch.inf)
-        scores = (process(logits, options) if options.do_sample else logits).log_softmax(-1)
-        wanted = scores[torch.arange(len(row.logprobs)), torch.tensor(row.ids[row.prompt_length :])]
-        assert row.logprobs == pytest.approx(wanted.tolist(), abs=1e-5)
+        assert row.logprobs == pytest.approx(rescore(omni, row.ids, row.prompt_length, options), abs=1e-5)
         assert max(row.logprobs) <= 1e-6
 
 

@@ -150,18 +150,35 @@ def generate(options: GenerateOptions) -> int:
     for path in input_files(source):
         root = Path(options.data_root) if options.data_root else path.parent
         inputs[path] = prioritised(read_questions(path, root, options.allow_network), options.priority_terms)
+    omni, backend = open_backend(options)
+    code = 0
+    for path, questions in inputs.items():
+        code = max(code, answer_file(path, questions, backend, omni, options))
+    return code
+
+
+def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
+    """What encodes and decodes pictures, and what completes prompts."""
     omni = load(
         options.model_path,
         device=options.device,
         dtype=options.dtype,
         processor_path=options.processor_path,
         vq_path=options.vq_ref_path,
+        language_model=options.backend == "transformers",
     )
-    backend = TransformersBackend(omni, options.batch_size)
-    code = 0
-    for path, questions in inputs.items():
-        code = max(code, answer_file(path, questions, backend, omni, options))
-    return code
+    if options.backend == "transformers":
+        return omni, TransformersBackend(omni, options.batch_size)
+    from omni_r1.generate.vllm_backend import VllmBackend
+
+    return omni, VllmBackend(
+        options.model_path,
+        batch_size=options.batch_size,
+        max_length=options.max_length,
+        dtype=options.dtype,
+        tensor_parallel_size=options.tensor_parallel_size,
+        processor_path=options.processor_path,
+    )
 
 
 def answer_file(

@@ -125,6 +125,7 @@ class VllmBackend(Backend):
             seed=row.seed if options.do_sample else None,
             max_tokens=row.budget,
             stop_token_ids=[self.vocabulary.eos],
+            ignore_eos=True,  # what generation_config.json holds for EOS may be another token
             logprobs=0,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -137,6 +138,7 @@ def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
         os.environ.setdefault(name, value)
     try:
         from vllm import LLM, envs
+        from vllm.platforms import current_platform
     except ImportError as error:
         raise InputError(f"vLLM cannot be imported ({error}); see docs/vllm.md", field="backend") from error
     from omni_r1.generate.vllm_plugin import register
@@ -147,6 +149,7 @@ def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
         "skip_tokenizer_init": True,
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
+        "enforce_eager": current_platform.is_cpu(),  # compiling there takes longer than it saves
         "logits_processors": [f"omni_r1.generate.vllm_grammar:GrammarV{2 if envs.VLLM_USE_V2_MODEL_RUNNER else 1}"],
         # The table of rotary angles is as long as this; published configs say 4096 and are used beyond.
         "hf_overrides": {"max_position_embeddings": settings["max_model_len"]},

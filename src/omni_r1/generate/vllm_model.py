@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from vllm.config import VllmConfig
-from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 from vllm.model_executor.models.llama import LlamaAttention, LlamaDecoderLayer, LlamaForCausalLM, LlamaModel
 from vllm.model_executor.utils import set_weight_attrs
 
@@ -27,10 +27,13 @@ class HeadNorm(nn.Module):
         for parameter in (self.weight, self.bias):
             set_weight_attrs(parameter, {"weight_loader": self._load})
 
-    def _load(self, parameter: nn.Parameter, weight: Tensor) -> None:
-        """This rank's heads; where there are fewer heads than ranks, several ranks have the same."""
-        first = get_tensor_model_parallel_rank() * self.heads % self.total_heads
-        parameter.data.copy_(weight.narrow(0, first, self.heads))
+    def _load(self, param: nn.Parameter, loaded_weight: Tensor) -> None:
+        """This rank's heads; where there are fewer heads than ranks, several ranks have the same.
+
+        Reloading sets `param` by its name.
+        """
+        first = get_tensor_model_parallel_rank() * self.total_heads // get_tensor_model_parallel_world_size()
+        param.data.copy_(loaded_weight.narrow(0, first, self.heads))
 
     def forward(self, states: Tensor) -> Tensor:
         """States (T, heads * head_dim)."""

@@ -78,12 +78,14 @@ def load(
     revision: str | None = None,
     processor_path: str | Path | None = None,
     vq_path: str | Path | None = None,
+    language_model: bool = True,
 ) -> Omni:
     """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists; `miniature`
     is the one that comes with the package.
 
     `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32. Tokenizer and processor
-    may come from `processor_path`, and the VQ module from the checkpoint `vq_path` instead.
+    may come from `processor_path`, and the VQ module from the checkpoint `vq_path` instead. Without `language_model`
+    only the VQ module is read, for a backend that has the language model elsewhere: the result encodes and decodes.
     Raises CheckpointError naming file and tensor, VocabularyError, or InputError for a wrong option.
     """
     target = _device(device)
@@ -92,10 +94,15 @@ def load(
     words = folder if processor_path is None else checkpoint.locate(processor_path)
     vocabulary = Vocabulary.from_checkpoint(folder, words)
     frame = checkpoint.skeleton(raw, folder / "config.json")
-    model = checkpoint.read_weights(folder, frame, dtype, other_vq=vq_path is not None)
-    if vq_path is not None:
-        checkpoint.read_vq(checkpoint.locate(vq_path), model)
-    model.to(target)  # type: ignore[arg-type]  # upstream's decorator loses the signature
+    if language_model:
+        model = checkpoint.read_weights(folder, frame, dtype, other_vq=vq_path is not None)
+    else:
+        model = frame  # its language model stays on the meta device
+        model.model.vqmodel.to_empty(device="cpu")
+    if vq_path is not None or not language_model:
+        checkpoint.read_vq(checkpoint.locate(vq_path or folder), model)
+    part: torch.nn.Module = model if language_model else model.model.vqmodel
+    part.to(target)
     return Omni(model, vocabulary, raw, checkpoint.read_companions(words))
 
 
