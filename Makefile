@@ -17,7 +17,7 @@ test: .venv/.dev ## install with the test tools, then run every test
 	$(BIN)/pytest
 
 test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the tests that need it
-	$(BIN)/pytest tests/vllm
+	$(BIN)/pytest tests/with_vllm
 
 check: .venv/.dev ## lint, formatting and types
 	$(BIN)/ruff check src tests

