@@ -102,8 +102,8 @@ def write(path: Path, texts: Iterable[str], *, language_model: dict = LANGUAGE_M
         "config.json": {
             "architectures": ["ChameleonForConditionalGeneration"],
             "model_type": "chameleon",
+            "vocab_size": len(vocabulary),  # a model may have more logits than there are tokens
             **language_model,
-            "vocab_size": len(vocabulary),
             "boi_token_id": vocabulary[BEGIN_OF_IMAGE],
             "eoi_token_id": vocabulary[END_OF_IMAGE],
             "image_token_id": vocabulary[PLACEHOLDER],
