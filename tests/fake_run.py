@@ -59,7 +59,7 @@ def record(folder: Path, number: int, rng: random.Random, size: int) -> dict[str
     good = True
     for step in range(drawn):
         good = good and rng.random() < 0.85
-        verdict = {"correct": good, "reason": "as it should be" if good else WRONG}
+        verdict = {"correct": good, "reason": "" if good else WRONG}
         segments.append({"text": THOUGHTS[task][step] + "\n"})
         segments.append({"image": stored(f"drawn-{step}", step + 1 if good else step), "step": verdict})
     gold, other = rng.sample(NAMES, 2)

@@ -40,7 +40,7 @@ def open_image(
     try:
         data = source if isinstance(source, bytes) else _read_bytes(confined(root, source) if root else Path(source))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError(f"cannot be read: {error}", file=name) from error
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=name) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
@@ -107,7 +107,7 @@ def confined(root: str | Path, path: str | Path) -> Path:
     try:
         resolved = (base / text).resolve()
         if not resolved.is_relative_to(base):
-            raise InputError(f"{text!r} leaves the data root {root}", field="path")
+            raise InputError(f"{text!r} leaves the data root {base}", field="path")
         if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
             raise InputError(f"{text!r} is no regular file", field="path")
     except (OSError, RuntimeError, ValueError) as error:  # name too long, a loop of links, no encodable name

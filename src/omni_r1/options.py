@@ -43,7 +43,9 @@ def at_least(options: Any, least: float, *names: str) -> None:
 class DemoOptions:
     """Run the miniature's bench on its own model, from questions to report."""
 
-    output_dir: str = option("out/demo", help="folder for results, drawings and report")
+    output_dir: str = option(
+        "out/demo", help="folder for results, drawings and report; an earlier run there is replaced"
+    )
     limit: int = option(400, help="number of bench questions")
     batch_size: int = option(50, help="questions answered together")
     control: bool = option(True, help="also run the control that was trained without drawings")
@@ -113,8 +115,8 @@ class GenerateOptions:
 class PesftOptions:
     """Fine-tune a checkpoint on trajectories with the perception alignment loss."""
 
-    model_path: str = option(help="checkpoint folder or hub id to start from")
-    train_data: str = option(help="JSONL file of trajectories")
+    model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}', to start from")
+    train_data: str = option(help="JSONL file of trajectories (docs/data.md)")
     output_path: str = option(help="folder for the trained checkpoint, its log and its projection")
     perception_weight: float = option(1.0, help="lambda, weight of the perception loss; 0 is cross-entropy alone")
     alignment: Literal["next", "same"] = option(
@@ -165,7 +167,7 @@ class BenchOptions:
 
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
     data: str = option(SHIPPED, help=f"parquet in Omni-Bench's schema, or '{SHIPPED}'")
-    output_dir: str = option("out/bench", help="folder for results and drawings")
+    output_dir: str = option("out/bench", help="folder for results and drawings; an earlier run there is replaced")
     control_path: str | None = option(None, help="checkpoint of a text-only control asked the same questions")
     template: Template = option("plain", help="how the prompt is laid out")
     mode: Mode = option("interleaved", help="grammar of the response")
@@ -252,7 +254,7 @@ def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dic
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that cannot be
-        raise InputError(f"cannot be read: {error}", file=path) from error
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
     if not isinstance(recipe, dict):
         raise InputError("a recipe is a mapping of option names to values", file=path)
     values: dict[str, Any] = {}

@@ -141,6 +141,15 @@ def test_what_is_no_image_is_refused():
         vq.to_pixels([Picture.new("RGB", (9, 9)), 1], 16)
 
 
+def test_one_thing_is_no_list_of_things(omni):
+    with pytest.raises(InputError, match="field 'images': is one image"):
+        omni.encode(Picture.new("RGB", (9, 9)))
+    with pytest.raises(InputError, match="field 'prompts': is one prompt"):
+        omni.generate("hello")
+    with pytest.raises(InputError, match=r"ids of \(1, 3\)"):
+        omni.decode(omni.vocabulary.codes[:3][None])
+
+
 def test_an_endless_strip_is_refused():
     with pytest.raises(InputError, match="image 2 cannot be used: .* 64 times as long"):
         vq.to_pixels([Picture.new("RGB", (9, 9)), Picture.new("RGB", (20_000, 2))], 16)

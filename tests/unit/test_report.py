@@ -68,7 +68,10 @@ def test_a_page_holds_everything_of_a_run_and_nothing_from_outside(run: Path) ->
     page, rows = read(run), rows_of(run)
     assert [a["data-verdict"] for a in page.all("article")] == [verdict_of(checked(row)) for row in rows]
     for row in rows:
-        said = [row["id"], row["question"].removesuffix(" <image>"), row["reason"], row["answer"], row["error"]]
+        said = [row["id"], row["question"].removesuffix(" <image>"), row["answer"], row["error"]]
+        said += (
+            [] if row["correct"] and row["answer"] == row["gold"] else [row["reason"]]
+        )  # 'blue' = 'blue' says nothing
         said += [row["gold"]] if row["correct"] is False else []
         said += [part["text"].strip().partition("Final")[0] for part in row["segments"] if "text" in part]
         said += [part["step"]["reason"] for part in row["segments"] if "image" in part]
@@ -245,6 +248,14 @@ def test_files_that_cannot_be_read_are_named(run: Path) -> None:
     (run / "results.jsonl").unlink()
     with pytest.raises(InputError, match="no run here"):
         report(run)
+
+
+def test_the_page_says_what_is_unusual_of_a_run(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text()) | {"options": {"swap_pictures": True}}
+    (run / "run.json").write_text(json.dumps(record))
+    assert "another question's picture" in read(run).text
+    (run / "summary.json").unlink()
+    assert "The run did not finish" in read(run).text
 
 
 def test_the_table_is_aligned_text() -> None:

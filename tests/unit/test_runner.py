@@ -73,6 +73,7 @@ def run(checkpoint, tmp_path_factory):
         json.dumps({"id": "good", "prompt": "twice"}),
         json.dumps({"id": "marks", "prompt": "<image> <image>", "images": ["red.png"]}),
         json.dumps({"id": "no prompt"}),
+        json.dumps({"id": "typo", "prompt": "What is it?", "image": ["red.png"]}),
         json.dumps({"id": "last", "prompt": "text only"}),
     ]
     source = folder / "rows.jsonl"
@@ -89,16 +90,22 @@ def test_bad_rows_fail_by_name_and_the_others_finish(run):
     code, records, stderr, source = run
     assert code == 2
     by_id = {record["id"]: record for record in records}
-    assert len(records) == 11
+    assert len(records) == 12
     assert [record["status"] for record in records].count("ok") == 2
     assert records[0]["tokens"] > 0 and by_id["last"]["tokens"] > 0
     errors = [line for line in stderr.splitlines() if line.startswith("omni-r1: error:")]
-    assert len(errors) == 9
+    assert len(errors) == 10
     for (name, _, words), row in zip(BAD_PICTURES, (2, 3, 5, 6, 7), strict=True):
         line = next(line for line in errors if f"rows.jsonl:{row}:" in line)
         assert "field 'images'" in line and name in line and words in line
         assert by_id[name]["status"] == "error" and by_id[name]["segments"] == []
-    for row, words in ((4, "malformed JSON"), (8, "is the id of row 1"), (9, "marks for"), (10, "field 'prompt'")):
+    for row, words in (
+        (4, "malformed JSON"),
+        (8, "is the id of row 1"),
+        (9, "marks for"),
+        (10, "field 'prompt'"),
+        (11, "field 'image'"),
+    ):
         assert any(f"{source}:{row}:" in line and words in line for line in errors), (row, errors)
 
 
@@ -107,7 +114,7 @@ def test_a_run_describes_itself(run):
     record = json.loads((folder / "run.json").read_text())
     assert record["options"]["max_new_tokens"] == 24
     assert {"seed", "versions", "commit", "python", "started"} <= record.keys()
-    assert json.loads((folder / "summary.json").read_text())["rows"] == 11
+    assert json.loads((folder / "summary.json").read_text())["rows"] == 12
     good = run[1][0]
     assert all((folder / path).is_file() for path in good["question_images"])
     assert main(["report", "--run-dir", str(folder)]) == 0

@@ -118,6 +118,8 @@ class Backend(ABC):
 
         `seeds`: one per row; by default row i has `options.seed + i`.
         """
+        if isinstance(prompts, str | Trajectory):
+            raise InputError("is one prompt; a list of prompts is wanted", field="prompts")
         seeded = enumerate(zip(prompts, row_seeds(seeds, options, len(prompts)), strict=True))
         requests = [Request(key, prompt, (seed,)) for key, (prompt, seed) in seeded]
         done = {key: completion for key, _, completion in self.stream(requests, options, progress)}

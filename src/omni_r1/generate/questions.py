@@ -94,9 +94,11 @@ def input_files(path: Path) -> Iterator[Path]:
 def _content(row: dict[str, Any], root: Path, allow_network: bool) -> tuple[str, list[Source]]:
     prompt, listed = row.get("prompt"), row.get("images", [])
     if not isinstance(prompt, str) or not prompt.strip():
-        raise InputError("must be a text", field="prompt")
+        raise InputError("must be a text that is not empty", field="prompt")
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         raise InputError("must be a list of paths", field="images")
+    if "image" in row and "images" not in row:
+        raise InputError("is not read: pictures are listed in `images`", field="image")
     marks = prompt.count(IMAGE_MARK)
     if marks and marks != len(listed):
         raise InputError(f"{marks} {IMAGE_MARK} marks for {len(listed)} images", field="prompt")

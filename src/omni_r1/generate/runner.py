@@ -139,7 +139,8 @@ def tell_failures(records: Sequence[dict[str, Any]]) -> int:
     """One line on stderr for each failed record; the exit code of the run."""
     failed = [record for record in records if record["status"] == "error"]
     for record in failed:
-        print(f"omni-r1: error: {' '.join(record['error'].split())}", file=sys.stderr)
+        line = " ".join(record["error"].split())
+        print(f"omni-r1: error: {''.join(c if c.isprintable() else repr(c)[1:-1] for c in line)}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -216,6 +217,7 @@ def answer_file(
     keys = [(question.id, sample) for question in in_order for sample in range(count)]
     figures = {
         "rows": len(keys),
+        "failed": sum(folder.records[key]["status"] == "error" for key in keys),
         "tokens": tokens,
         "seconds": seconds,
         "tokens_per_second": tokens / seconds,

@@ -45,10 +45,14 @@ class Omni:
 
         Raises InputError naming the image, counted from 1, that cannot be used.
         """
+        if isinstance(images, Image.Image):
+            raise InputError("is one image; a list of images is wanted", field="images")
         return self.vocabulary.codes_to_tokens(vq.encode_images(self.model.model.vqmodel, images))
 
     def decode(self, ids: Tensor) -> list[Image.Image]:
-        """Token ids (n, S) to PIL images of R x R pixels."""
+        """Token ids (n, S) to PIL images of R x R pixels. Raises InputError for another shape."""
+        if ids.ndim != 2 or ids.shape[1] != self.vocabulary.image_length:
+            raise InputError(f"ids of {tuple(ids.shape)}, not of (n, {self.vocabulary.image_length})", field="ids")
         return vq.decode_codes(self.model.model.vqmodel, self.vocabulary.tokens_to_codes(ids))
 
     def prompt(self, text: str, images: Sequence[Image.Image] = (), template: str = "plain") -> Trajectory:

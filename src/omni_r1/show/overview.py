@@ -21,18 +21,22 @@ def questions(count: int) -> str:
     return f"{count} question{'' if count == 1 else 's'}"
 
 
-def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]]) -> str:
+def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
     """What the run came to, in words."""
     found = {column.key: figures(summary, column.key).get(OVERALL) for column in COLUMNS}
     count = questions(len(records))
     if found["accuracy"] is None:
         parts = [f"The model was asked {count}."]
-        if all(verdict_of(record) not in ("right", "wrong") for record in records):
+        if run and not summary:
+            parts.append("<b>The run did not finish</b>: these are the answers it got to.")
+        elif all(verdict_of(record) not in ("right", "wrong") for record in records):
             parts.append("Nothing here is graded: the questions came without gold answers.")
     else:
         bounds = interval(summary, COLUMNS[0], OVERALL)
         within = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
         parts = [f"The model answered <b>{percent(found['accuracy'])}</b> of {count} right{within}."]
+    if dict(run.get("options") or {}).get("swap_pictures"):
+        parts.append("<b>Each was shown with another question's picture</b>, to see whether pictures count.")
     others = []
     if found["control_accuracy"] is not None:
         others.append(f"a control that answers in text alone gets {percent(found['control_accuracy'])}")

@@ -74,7 +74,7 @@ def answer_panel(record: dict[str, Any]) -> str:
     size = "" if len(answer or "") <= 12 else " long" if len(answer or "") <= 60 else " prose"
     middle = f'<div class="answer{size}" dir="auto">{escape(answer) if answer else "<i>no answer</i>"}</div>'
     note = f"{mark(verdict)}<b>Answer {verdict}</b>" if verdict in VERDICTS else ""
-    if reason:
+    if reason and not (verdict == "right" and answer == gold):
         note += f"{': ' if note else ''}{escape(reason)}"
     if gold is not None and verdict != "right":
         note += f"<p>Gold answer: <b>{escape(gold)}</b></p>"
