@@ -22,6 +22,10 @@ def bench(folder, **changed) -> dict:
     return run_bench(BenchOptions(SHIPPED, output_dir=str(folder), max_new_tokens=400, batch_size=50, **changed))[1]
 
 
+def pixels(question) -> np.ndarray:
+    return np.asarray(question.open_images()[0].convert("RGB"))
+
+
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory) -> dict:
     return bench(tmp_path_factory.mktemp("bench"))
@@ -35,14 +39,14 @@ def test_the_bench_is_held_out_and_complete():
     questions = load_suite(SHIPPED).questions
     assert len(questions) == 400 and not any(question.error for question in questions)
     for question in questions:
-        grid = read(np.asarray(question.images[0].convert("RGB")))
+        grid = read(pixels(question))
         assert Sample(question.task or "", question.text, grid, (), "").held_out
-    assert len({question.text + str(read(np.asarray(question.images[0]))) for question in questions}) == 400
+    assert len({question.text + str(read(pixels(question))) for question in questions}) == 400
 
 
 def test_training_never_saw_a_picture_of_the_bench():
     """The corpora of runs/miniature.sh once more, without their codes."""
-    bench = {read(np.asarray(question.images[0])).tobytes() for question in load_suite(SHIPPED).questions}
+    bench = {read(pixels(question)).tobytes() for question in load_suite(SHIPPED).questions}
     rng = np.random.default_rng(1)
     for number in range(20_800):
         prompt, response = captioned(rng, BASE_TASKS[number % len(BASE_TASKS)])
@@ -71,7 +75,7 @@ def test_another_picture_another_answer(summary, tmp_path):
 
 def test_the_picture_comes_back_from_its_codes():
     omni = load(str(shipped.MODEL))
-    pictures = [question.images[0].convert("RGB") for question in load_suite(SHIPPED).questions[:8]]
+    pictures = [question.open_images()[0].convert("RGB") for question in load_suite(SHIPPED).questions[:8]]
     ids = omni.encode(pictures)
     assert ids.shape == (8, omni.vocabulary.image_length)
     assert (omni.encode(omni.decode(ids)) == ids).float().mean() > 0.99
