@@ -11,14 +11,14 @@ from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suite import Suite, load_suite, swap_pictures
 from omni_r1.generate.backend import SamplingOptions
 from omni_r1.generate.questions import open_source
-from omni_r1.generate.run_folder import SUMMARY, RunFolder, record_of
+from omni_r1.generate.run_folder import RunFolder, record_of
 from omni_r1.generate.runner import Answered, Task, answer, tell_failures
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.reward import grade
+from omni_r1.run_record import RESULTS, SUMMARY
 
-RESULTS = "results.jsonl"
 SEED = 0  # recorded; greedy decoding does not use it
 
 

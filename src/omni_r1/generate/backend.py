@@ -163,8 +163,10 @@ class Row:
         return None
 
 
-def admit(request: Request, vocabulary: Vocabulary, grammar: Grammar, options: SamplingOptions) -> list[Row] | str:
-    """A row for each seed, with the grammar's state behind the prompt; or what is wrong with the request."""
+def admit(request: Request, vocabulary: Vocabulary, grammar: Grammar, options: SamplingOptions) -> list[Row]:
+    """A row for each seed, with the grammar's state behind the prompt. A bad prompt's rows are done, by an error."""
+    ids: list[int] = []
+    budget, state, wrong = 0, State(0), None
     try:
         ids = prompt_ids(request.prompt, vocabulary)
         budget = options.max_new_tokens
@@ -174,9 +176,10 @@ def admit(request: Request, vocabulary: Vocabulary, grammar: Grammar, options: S
             raise InputError(f"{options.max_length} is no more than the prompt's {len(ids)} tokens", field="max_length")
         state = grammar.start(ids, budget)
     except OmniError as error:
-        return str(error)
+        ids, wrong = [], str(error)
     return [
-        Row(list(ids), len(ids), state, seed, request.key, place, budget) for place, seed in enumerate(request.seeds)
+        Row(list(ids), len(ids), state, seed, request.key, place, budget, error=wrong)
+        for place, seed in enumerate(request.seeds)
     ]
 
 

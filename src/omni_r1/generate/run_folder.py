@@ -22,10 +22,10 @@ from omni_r1.generate.questions import Question
 from omni_r1.grammar import images_whole
 from omni_r1.model import Omni
 from omni_r1.model.vq import opaque
-from omni_r1.run_record import describe_run
+from omni_r1.run_record import REPORT, RUN, SUMMARY, describe_run
 from omni_r1.trajectory import Text
 
-RUN, SUMMARY, REPORT, RESULT = "run.json", "summary.json", "report.html", "result.json"
+RESULT = "result.json"  # of one row, in the row's own folder
 # What may change between a run and its continuation: it decides how, not what, is answered.
 HOW = {"batch_size", "device", "resume", "retry_errors", "verbose", "input", "output_dir", "priority_terms"}
 

@@ -22,10 +22,9 @@ from omni_r1.generate.run_folder import RESULT, RunFolder, record_of
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import GenerateOptions
-from omni_r1.run_record import progress
+from omni_r1.run_record import ANSWERS, progress
 from omni_r1.trajectory import TEMPLATES, Image, interleave
 
-LOG = "decoded_results.jsonl"
 TOGETHER = 8  # questions whose pictures are encoded together
 
 
@@ -88,6 +87,7 @@ def answer(
             key, reason = failed.pop()
             for place in range(len(tasks[key].samples)):
                 yield Answered(tasks[key], place, Completion([], 0, error=reason), opened.get(key, []))
+                bar.update()
 
     left = {key: len(task.samples) for key, task in enumerate(tasks)}
     with progress(sum(left.values()), "answer", label) as bar:
@@ -105,12 +105,8 @@ def answer(
             if not left[key]:
                 del opened[key]
             bar.update()
-            for one in failures():
-                yield one
-                bar.update()
-        for one in failures():
-            yield one
-            bar.update()
+            yield from failures()
+        yield from failures()
 
 
 def encode(
@@ -186,7 +182,7 @@ def answer_file(
     path: Path, questions: Sequence[Question], backend: Backend, omni: Omni, options: GenerateOptions
 ) -> int:
     """Answer the questions of one file into its folder, going on where an earlier run stopped; the exit code."""
-    folder = RunFolder(Path(options.output_dir) / path.stem, options, options.seed, log=LOG, resume=options.resume)
+    folder = RunFolder(Path(options.output_dir) / path.stem, options, options.seed, log=ANSWERS, resume=options.resume)
     if options.retry_errors:
         folder.forget_errors()
     count = options.num_samples
@@ -196,7 +192,7 @@ def answer_file(
         first = options.seed + (question.row - 1) * count
         if missing:
             tasks.append(Task(question, missing, [first + sample for sample in missing]))
-    if len(questions) * count > sum(len(task.samples) for task in tasks):
+    if folder.records:
         print(f"{path.name}: {len(folder.records)} answers are there already", file=sys.stderr)
     started, tokens = time.monotonic(), 0
     for one in answer(
@@ -223,7 +219,7 @@ def answer_file(
         "tokens_per_second": tokens / seconds,
     }
     records = folder.finish(keys, figures)
-    print(f"{len(keys)} answers, {tokens} new tokens in {seconds:.1f} s; see {folder.path / LOG}")
+    print(f"{len(keys)} answers, {tokens} new tokens in {seconds:.1f} s; see {folder.path / ANSWERS}")
     return tell_failures(records)
 
 

@@ -62,13 +62,12 @@ class TransformersBackend(Backend):
                     exhausted = True
                     break
                 admitted = admit(request, self.vocabulary, grammar, options)
-                if isinstance(admitted, str):
-                    rows_done += len(request.seeds)
-                    for place in range(len(request.seeds)):
-                        yield request.key, place, Completion([], 0, error=admitted)
-                else:
-                    waiting.append(admitted)
-            if waiting and (batch.alive == 0 or exhausted or batch.alive + len(waiting) >= self.batch_size):
+                for row in admitted:
+                    if row.done:
+                        rows_done += 1
+                        yield row.key, row.place, row.completion(self.vocabulary)
+                waiting += [admitted] if admitted and not admitted[0].done else []
+            if waiting:  # the batch is full with them, or they are the last
                 rows, hidden = batch.enter(waiting)
                 waiting = []
             elif batch.alive:

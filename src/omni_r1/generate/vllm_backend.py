@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from omni_r1.errors import InputError
 from omni_r1.generate.backend import Backend, Completion, Progress, Request, Row, SamplingOptions, admit
-from omni_r1.grammar import ALIASES, Grammar, GrammarError
+from omni_r1.generate.vllm_plugin import NAME, register
+from omni_r1.grammar import Grammar, GrammarError
 from omni_r1.model import checkpoint
 from omni_r1.vocabulary import Vocabulary
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vllm import LLM
     from vllm.outputs import RequestOutput
 
-NAME = "omni_r1"  # of what the grammar inside vLLM is told (see `vllm_grammar`)
 # Where the user has not decided: in one process, so that errors are raised here and weights can be reloaded; on CPUs
 # without binding threads to cores, which fails in containers; with the runner there is on every device.
 ENVIRONMENT = {
@@ -80,13 +80,11 @@ class VllmBackend(Backend):
                     if request is None:
                         exhausted = True
                         break
-                    admitted = admit(request, self.vocabulary, grammar, options)
-                    if isinstance(admitted, str):
-                        rows_done += len(request.seeds)
-                        for place in range(len(request.seeds)):
-                            yield request.key, place, Completion([], 0, error=admitted)
-                        continue
-                    for row in admitted:
+                    for row in admit(request, self.vocabulary, grammar, options):
+                        if row.done:
+                            rows_done += 1
+                            yield row.key, row.place, row.completion(self.vocabulary)
+                            continue
                         number += 1
                         rows[str(number)] = row
                         params = self._params(row, options)
@@ -113,7 +111,7 @@ class VllmBackend(Backend):
         from vllm.sampling_params import RequestOutputKind
 
         settings = {
-            "mode": ALIASES.get(options.mode, options.mode),
+            "mode": options.mode,
             "max_images": options.max_images,
             "max_text_tokens": options.max_text_tokens,
             "budget": row.budget,
@@ -141,8 +139,6 @@ def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
         from vllm.platforms import current_platform
     except ImportError as error:
         raise InputError(f"vLLM cannot be imported ({error}); see docs/vllm.md", field="backend") from error
-    from omni_r1.generate.vllm_plugin import register
-
     register()  # the entry point does it too, but an installation from before it was there has none
     settings |= {
         "model": str(folder),

@@ -17,10 +17,10 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as ProcessorV2
 
+from omni_r1.generate.vllm_plugin import NAME
 from omni_r1.grammar import END, FREE, Grammar, GrammarError
 from omni_r1.vocabulary import Vocabulary
 
-NAME = "omni_r1"  # of the settings in `extra_args`, and of where the vocabulary is in `additional_config`
 KEYS = ("mode", "max_images", "max_text_tokens")
 
 

@@ -1,5 +1,6 @@
 """What vLLM finds of this project by its entry point `vllm.general_plugins`, in every one of its processes."""
 
+NAME = "omni_r1"  # of the grammar's settings in `extra_args`, and of where the vocabulary is in `additional_config`
 ARCHITECTURE = "ChameleonForConditionalGeneration"
 
 

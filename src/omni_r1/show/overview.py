@@ -21,6 +21,10 @@ def questions(count: int) -> str:
     return f"{count} question{'' if count == 1 else 's'}"
 
 
+def options_of(run: dict[str, Any]) -> dict[str, Any]:
+    return run["options"] if isinstance(run.get("options"), dict) else {}
+
+
 def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
     """What the run came to, in words."""
     found = {column.key: figures(summary, column.key).get(OVERALL) for column in COLUMNS}
@@ -35,7 +39,7 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: di
         bounds = interval(summary, COLUMNS[0], OVERALL)
         within = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
         parts = [f"The model answered <b>{percent(found['accuracy'])}</b> of {count} right{within}."]
-    if dict(run.get("options") or {}).get("swap_pictures"):
+    if options_of(run).get("swap_pictures"):
         parts.append("<b>Each was shown with another question's picture</b>, to see whether pictures count.")
     others = []
     if found["control_accuracy"] is not None:
@@ -103,7 +107,7 @@ def summary_table(summary: dict[str, Any]) -> str:
 
 def circumstances(summary: dict[str, Any], run: dict[str, Any]) -> str:
     """Speed, and where the figures come from; all of run.json folded below."""
-    options = run["options"] if isinstance(run.get("options"), dict) else {}
+    options = options_of(run)
     listed: dict[str, Any] = {
         "model": options.get("model_path"),
         "mode": options.get("mode"),

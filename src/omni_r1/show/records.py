@@ -9,7 +9,6 @@ from typing import Any
 from omni_r1.errors import InputError
 from omni_r1.files import open_image, parse_line, read_jsonl
 
-LOGS, RUN = ("results.jsonl", "decoded_results.jsonl"), "run.json"  # what `bench` and `generate` write
 FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
     "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "judged": bool, "valid": bool,

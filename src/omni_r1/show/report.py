@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic
+from omni_r1.run_record import ANSWERS, REPORT, RESULTS, RUN, SUMMARY
 from omni_r1.show.overview import circumstances, questions, sentence, summary_table
-from omni_r1.show.records import LOGS, RUN, Pictures, escape, read_object, read_records
+from omni_r1.show.records import Pictures, escape, read_object, read_records
 from omni_r1.show.strip import article, mark, steps_of, verdict_of
-from omni_r1.show.table import SUMMARY
 
 if TYPE_CHECKING:
     from omni_r1.options import ReportOptions
 
 HERE = Path(__file__).parent
-REPORT = "report.html"
+LOGS = (RESULTS, ANSWERS)
 WIDTH = 192  # pixels for a picture: the miniature's, enlarged three times
 
 

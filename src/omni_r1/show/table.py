@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 from omni_r1.errors import InputError
+from omni_r1.run_record import SUMMARY
 
-SUMMARY = "summary.json"
 OVERALL = "overall"
 NOTHING = "–"
 
