@@ -6,6 +6,7 @@ A request says in `extra_args["omni_r1"]` what its response may be: `mode`, `max
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProc
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as ProcessorV2
 
 from omni_r1.generate.vllm_plugin import NAME
-from omni_r1.grammar import END, FREE, Grammar, GrammarError
+from omni_r1.grammar import CODES, END, FREE, Grammar, GrammarError
 from omni_r1.vocabulary import Vocabulary
 
 KEYS = ("mode", "max_images", "max_text_tokens")
@@ -29,6 +30,8 @@ class Grammars:
 
     def __init__(self, config: VllmConfig, device: torch.device) -> None:
         self.vocabulary = Vocabulary.from_checkpoint(*config.additional_config[NAME])
+        first, last = int(self.vocabulary.codes.min()), int(self.vocabulary.codes.max())
+        self.codes = slice(first, last + 1) if last - first + 1 == len(self.vocabulary.codes) else None
         self.device = device
         self._made: dict[tuple, tuple[Grammar, Tensor]] = {}
 
@@ -74,6 +77,8 @@ def check(params: SamplingParams) -> None:
     settings = settings_of(params)
     if settings is not None and (not isinstance(settings, dict) or set(settings) != {*KEYS, "budget"}):
         raise ValueError(f"extra_args[{NAME!r}] must have {', '.join((*KEYS, 'budget'))}")
+    if params.prompt_logprobs is not None:  # their logits pass through the same head, whose rows are then others
+        raise ValueError("log-probs of the prompt cannot be had beside the grammar")
 
 
 def mask(logits: Tensor, followers: dict[int, Follower]) -> Tensor:
@@ -96,6 +101,7 @@ class GrammarV1(ProcessorV1):
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         self.grammars = Grammars(vllm_config, device)
         self.requests: dict[int, tuple[Follower, list[int]]] = {}
+        RUNNING[vllm_config.instance_id] = self
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
@@ -113,9 +119,29 @@ class GrammarV1(ProcessorV1):
         process_dict_updates(self.requests, batch_update, enter)
 
     def apply(self, logits: Tensor) -> Tensor:
+        self._follow()
+        return mask(logits, {row: one for row, (one, _) in self.requests.items()})
+
+    def _follow(self) -> None:
         for one, said in self.requests.values():
             one.follow(said[one.seen :])
-        return mask(logits, {row: one for row, (one, _) in self.requests.items()})
+
+    def drawing(self) -> list[int]:
+        """Rows that can only draw a code next, as far as is known before the logits are."""
+        if any(UNKNOWN in said[one.seen :] for one, said in self.requests.values()):
+            return []
+        self._follow()
+        return sorted(row for row, (one, _) in self.requests.items() if one.index == CODES)
+
+
+RUNNING: WeakValueDictionary[str, GrammarV1] = WeakValueDictionary()  # by the id of their engine
+UNKNOWN = -1  # stands in `said` for a token that is still on its way from the device
+
+
+def drawing(engine: str) -> tuple[list[int], slice | None]:
+    """Rows of the next logits that can only be codes, and the codes' ids where those are a range."""
+    processor = RUNNING.get(engine)
+    return (processor.drawing(), processor.grammars.codes) if processor else ([], None)
 
 
 class GrammarV2(ProcessorV2):

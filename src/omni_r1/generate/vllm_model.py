@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from vllm.config import VllmConfig
 from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
+from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
 from vllm.model_executor.models.llama import LlamaAttention, LlamaDecoderLayer, LlamaForCausalLM, LlamaModel
 from vllm.model_executor.utils import set_weight_attrs
+
+from omni_r1.generate.vllm_grammar import drawing
 
 VQ = "model.vqmodel."
 
@@ -74,6 +77,10 @@ class DecoderLayer(LlamaDecoderLayer):
 
 
 class ChameleonForVllm(LlamaForCausalLM):
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.instance = vllm_config.instance_id
+
     def _init_model(self, vllm_config: VllmConfig, prefix: str = "", layer_type: type[nn.Module] = DecoderLayer):
         return LlamaModel(vllm_config=vllm_config, prefix=prefix, layer_type=DecoderLayer)
 
@@ -83,3 +90,16 @@ class ChameleonForVllm(LlamaForCausalLM):
         return super().load_weights(
             (name, weight) for name, weight in weights if name.startswith(ours) and not name.startswith(VQ)
         )
+
+    def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
+        """Logits (B, V) of states (B, H), for rows inside an image only those of the codes: the others are barred."""
+        rows, codes = drawing(self.instance)
+        whole = isinstance(self.lm_head.quant_method, UnquantizedEmbeddingMethod) and self.lm_head.tp_size == 1
+        if codes is None or not rows or not whole:
+            return super().compute_logits(hidden_states)
+        logits = hidden_states.new_full((len(hidden_states), self.config.vocab_size), -torch.inf)
+        others = sorted({*range(len(hidden_states))}.difference(rows))
+        if others:
+            logits[others] = super().compute_logits(hidden_states[others])
+        logits[rows, codes] = nn.functional.linear(hidden_states[rows], self.lm_head.weight[codes])
+        return logits
