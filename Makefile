@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-vllm check format clean
+.PHONY: help demo test test-vllm bench bench-gpu check format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -19,14 +19,22 @@ test: .venv/.dev ## install with the test tools, then run every test
 test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the tests that need it
 	$(BIN)/pytest tests/with_vllm
 
+bench: .venv/.vllm ## time the backends side by side on two CPU cores, into docs/performance.md: about 15 minutes
+	$(BIN)/python benchmarks/generate.py --page docs/performance.md
+
+bench-gpu: .venv/.core ## the same for a random 7B on a GPU; with vLLM where it is installed
+	$(BIN)/python benchmarks/generate.py --shape 7b --device cuda --dtype bf16 --page docs/performance.md \
+		--json-path out/benchmarks/generate-gpu.json \
+		--backends plain,transformers$$($(BIN)/python -c 'import vllm' 2>/dev/null && echo ,vllm)
+
 check: .venv/.dev ## lint, formatting and types
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 format: .venv/.dev ## let ruff mend what it can
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,7 +23,7 @@ from omni_r1.errors import InputError
 T = TypeVar("T")
 Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-only", "image-only"]
 Template = Literal["plain", "templated"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
 Engine = Literal["transformers", "vllm"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
 
@@ -67,17 +67,24 @@ class GenerateOptions:
     data_root: str | None = option(None, help="folder no image path may leave; none is the input's folder")
     allow_network: bool = option(False, help="fetch images with http(s) addresses")
     template: Template = option("plain", help="how the prompt is laid out")
+    image_placeholder_id: int | None = option(
+        None, help="token id of <image>; only to make sure: the checkpoint has it"
+    )
     append_boi: bool = option(False, help="end the prompt with the begin of an image, so that answers draw first")
     mode: Mode = option("interleaved", help="grammar of the response", alias="generation_mode")
     max_new_tokens: int = option(4096, help="tokens of a response, images included")
     max_length: int = option(12000, help="tokens of prompt and response")
     max_images: int | None = option(None, help="most images of a response")
     max_text_tokens: int | None = option(None, help="most tokens of a response outside its images")
+    strict_decode: bool = option(
+        True, help="leave out broken images; --no-strict-decode cuts or fills them, mode unrestricted only"
+    )
     num_samples: int = option(1, help="answers to each row")
     do_sample: bool = option(False, help="sample instead of taking the most likely token")
     temperature: float = option(1.0, help="sampling temperature")
     top_p: float = option(1.0, help="nucleus of sampling")
     top_k: int = option(0, help="most likely tokens sampled from; 0 for all")
+    guidance_scale: float = option(1.0, help="classifier-free guidance of images, transformers only; 1 is off")
     seed: int = option(0, help="seed; every answer has its own, counted on from it")
     resume: bool = option(True, help="go on where an earlier run in this folder stopped")
     retry_errors: bool = option(False, help="when going on, try failed rows again")
@@ -93,7 +100,7 @@ class GenerateOptions:
         at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples", "tensor_parallel_size")
         if self.tensor_parallel_size > 1 and self.backend != "vllm":
             raise InputError("only backend vllm spreads a model over GPUs", field="tensor_parallel_size")
-        at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed")
+        at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed", "guidance_scale")
         if self.num_samples > 1 and not self.do_sample:
             raise InputError("greedy decoding gives the same answer every time; do_sample", field="num_samples")
         if self.retry_errors and not self.resume:
@@ -101,6 +108,10 @@ class GenerateOptions:
         for name in ("max_images", "max_text_tokens"):
             if self.mode == "unrestricted" and getattr(self, name) is not None:
                 raise InputError("mode unrestricted has no grammar that could count", field=name)
+        if self.guidance_scale != 1 and self.mode in ("unrestricted", "text-only"):
+            raise InputError(f"mode {self.mode} has no grammar of images to guide", field="guidance_scale")
+        if self.guidance_scale != 1 and self.backend == "vllm":
+            raise InputError("vLLM samples each request from its own logits alone", field="guidance_scale")
         if self.mode == "image-only" and self.max_text_tokens is not None:
             raise InputError("mode image-only says nothing", field="max_text_tokens")
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):

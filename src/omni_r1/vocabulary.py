@@ -6,7 +6,7 @@ ids, `parse` turns ids back, and `parse(render(t)) == t`.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,25 @@ class Vocabulary:
         prompt = self._segments(ids, start, max(prompt_length, start))
         response = self._segments(ids, max(prompt_length, start), len(ids) - ended)
         return Trajectory(tuple(prompt), tuple(response), ended)
+
+    def pieces(self, ids: Sequence[int]) -> Iterator[str | tuple[int, ...]]:
+        """Text, and the codes of each image, of any ids: an image begins at a BOI and may have any number of codes."""
+        text: list[int] = []
+        position = 0
+        while position < len(ids):
+            if ids[position] != self.boi:
+                text.append(ids[position])
+                position += 1
+                continue
+            stop = position + 1
+            while stop < len(ids) and ids[stop] in self._code_of:
+                stop += 1
+            if text:
+                yield self.decode_text(text)
+            yield tuple(self._code_of[each] for each in ids[position + 1 : stop])
+            text, position = [], stop + (stop < len(ids) and ids[stop] == self.eoi)
+        if text:
+            yield self.decode_text(text)
 
     def _segments(self, ids: Sequence[int], start: int, end: int) -> list[Segment]:
         out: list[Segment] = []

@@ -24,7 +24,9 @@ class SamplingOptions:
     """How to sample. Greedy unless `do_sample`; `top_k` 0 and `top_p` 1 mean no cut.
 
     A response ends by itself or at its budget: `max_new_tokens` in all, `max_length` with the prompt; `max_images` and
-    `max_text_tokens` bound its images and its words apart. None means no limit. Raises InputError naming the field.
+    `max_text_tokens` bound its images and its words apart. None means no limit. `guidance_scale` g draws images from
+    logits u + g (c - u), c given the prompt and u given nothing (classifier-free guidance); 1 is off. Raises InputError
+    naming the field.
     """
 
     mode: str = "interleaved"
@@ -36,6 +38,7 @@ class SamplingOptions:
     top_k: int = 0
     max_images: int | None = None
     max_text_tokens: int | None = None
+    guidance_scale: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,11 +55,14 @@ class SamplingOptions:
                 self.max_text_tokens is None or _whole(self.max_text_tokens, 0),
                 "a whole number from 0",
             ),
+            "guidance_scale": (_real(self.guidance_scale) and self.guidance_scale >= 0, "a number from 0"),
             "seed": (_whole(self.seed, 0), "a whole number from 0"),
         }
         for name, (good, wanted) in checks.items():
             if not good:
                 raise InputError(f"must be {wanted}, not {getattr(self, name)!r}", field=name)
+        if self.guidance_scale != 1 and self.mode in ("unrestricted", "text-only"):
+            raise InputError(f"mode {self.mode} has no grammar of images to guide", field="guidance_scale")
 
 
 @dataclass
@@ -140,6 +146,7 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     stop: Literal["end", "length"] | None = None
     error: str | None = None
+    shadow: "Row | None" = None  # the same open image with nothing before it, for guidance
 
     @property
     def done(self) -> bool:

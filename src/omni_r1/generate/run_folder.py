@@ -19,7 +19,7 @@ from omni_r1.errors import InputError
 from omni_r1.files import AppendLog, write_atomic
 from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
-from omni_r1.grammar import images_whole
+from omni_r1.grammar import Grammar, images_whole
 from omni_r1.model import Omni
 from omni_r1.model.vq import opaque
 from omni_r1.run_record import REPORT, RUN, SUMMARY, describe_run
@@ -56,9 +56,9 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"cannot be gone on with: {error}", file=self.path / RUN, field="resume") from error
         for name, value in dataclasses.asdict(options).items():
-            if name not in HOW and before.get(name) != value:
+            if name not in HOW and before.get(name, value) != value:  # an option may be newer than the run
                 raise InputError(
-                    f"was {before.get(name)!r} in the run that is to go on, not {value!r}; --no-resume starts anew",
+                    f"was {before[name]!r} in the run that is to go on, not {value!r}; --no-resume starts anew",
                     file=self.path / RUN,
                     field=name,
                 )
@@ -105,27 +105,23 @@ def record_of(
     omni: Omni,
     store: Callable[[Picture.Image, str], str],
     seed: int | None,
+    strict: bool = True,
 ) -> tuple[dict[str, Any], list[Picture.Image]]:
-    """The record of a completion, and the pictures drawn in it, which `store` keeps under their short names."""
+    """The record of a completion, and the pictures drawn in it, which `store` keeps under their short names.
+
+    Broken images (mode unrestricted) are named in the text or, not `strict`, cut or filled with code 0 and drawn.
+    """
     response = completion.ids[completion.prompt_length :]
-    drawn: list[Picture.Image] = []
-    segments: list[dict[str, Any]] = []
-    text = ""
+    said: list[str | tuple[int, ...]] = []
+    broken: list[str] = []
     if completion.trajectory is not None:
-        text = completion.trajectory.response_text
-        codes = [image.codes for image in completion.trajectory.response_images]
-        if codes:
-            drawn = omni.decode(omni.vocabulary.codes_to_tokens(torch.tensor(codes)))
-        numbered = iter(enumerate(drawn, 1))
-        for segment in completion.trajectory.response:
-            if isinstance(segment, Text):
-                segments.append({"text": segment.text})
-            else:
-                number, picture = next(numbered)
-                segments.append({"image": store(picture, f"image_{number}"), "step": None})
-    elif completion.error is None:  # mode unrestricted: ids that are no trajectory are still shown, as text
-        text = omni.vocabulary.decode_text(response)
-        segments = [{"text": text}]
+        parts = completion.trajectory.response
+        said = [part.text if isinstance(part, Text) else part.codes for part in parts]
+    elif completion.error is None:  # ids that are no trajectory are shown all the same
+        said = list(omni.vocabulary.pieces(response))
+        broken = Grammar(omni.vocabulary).violations(completion.ids, completion.prompt_length)
+    segments, drawn = _segments(said, omni, store, strict)
+    text = "".join(part.get("text") or f"<{Path(part['image']).stem}>" for part in segments)
     whole = images_whole(completion.ids, completion.prompt_length, omni.vocabulary)
     record = {
         "id": question.id,
@@ -147,6 +143,7 @@ def record_of(
         "judged": False,
         "valid": all(whole) if whole else None,
         "images_whole": whole,
+        "broken": broken,
         "stop": completion.stop,
         "prompt_tokens": completion.prompt_length,
         "tokens": len(response),
@@ -155,3 +152,25 @@ def record_of(
         "control": None,
     }
     return record, drawn
+
+
+def _segments(
+    said: Sequence[str | tuple[int, ...]], omni: Omni, store: Callable[[Picture.Image, str], str], strict: bool
+) -> tuple[list[dict[str, Any]], list[Picture.Image]]:
+    """What was said, in order: texts, and images as the paths of their pictures; and the pictures."""
+    length = omni.vocabulary.image_length
+    images = [part for part in said if not isinstance(part, str)]
+    fit = [(*codes, *[0] * length)[:length] for codes in images if len(codes) == length or not strict]
+    drawn = omni.decode(omni.vocabulary.codes_to_tokens(torch.tensor(fit))) if fit else []
+    left, number = iter(drawn), 0
+    segments: list[dict[str, Any]] = []
+    for part in said:
+        if isinstance(part, str):
+            segments.append({"text": part})
+            continue
+        number += 1
+        if strict and len(part) != length:
+            segments.append({"text": f"<invalid_image_{number}>"})
+        else:
+            segments.append({"image": store(next(left), f"image_{number}"), "step": None})
+    return segments, drawn

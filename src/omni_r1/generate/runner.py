@@ -164,6 +164,8 @@ def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
         vq_path=options.vq_ref_path,
         language_model=options.backend == "transformers",
     )
+    if options.image_placeholder_id not in (None, omni.vocabulary.image):
+        raise InputError(f"is {omni.vocabulary.image} in this checkpoint", field="image_placeholder_id")
     if options.backend == "transformers":
         return omni, TransformersBackend(omni, options.batch_size)
     from omni_r1.generate.vllm_backend import VllmBackend
@@ -204,7 +206,7 @@ def answer_file(
         append_boi=options.append_boi,
         label=path.name,
     ):
-        record = keep(one, folder, omni, count > 1)
+        record = keep(one, folder, omni, count > 1, options.strict_decode)
         tokens += record["tokens"]
         if options.verbose:
             print(f"{record['id']}: {record['error'] or record['text']}", file=sys.stderr)
@@ -238,7 +240,7 @@ def prioritised(questions: Sequence[Question], terms: str | None) -> list[Questi
     return sorted(questions, key=late)
 
 
-def keep(one: Answered, folder: RunFolder, omni: Omni, several: bool) -> dict[str, Any]:
+def keep(one: Answered, folder: RunFolder, omni: Omni, several: bool, strict: bool) -> dict[str, Any]:
     """Write an answer: its pictures and result.json into the row's own folder, then its line of the log."""
     question, sample = one.task.question, one.task.samples[one.place]
     name = f"{question.row}-{sample + 1}" if several else f"{question.row}"
@@ -250,6 +252,7 @@ def keep(one: Answered, folder: RunFolder, omni: Omni, several: bool) -> dict[st
         omni,
         lambda picture, short: folder.picture(picture, f"{name}/{short}"),
         one.task.seeds[one.place],
+        strict,
     )
     (folder.path / name).mkdir(exist_ok=True)
     write_atomic(folder.path / name / RESULT, json.dumps(record, indent=1) + "\n")

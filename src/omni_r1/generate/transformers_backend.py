@@ -18,7 +18,7 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from omni_r1.generate.backend import Backend, Completion, Progress, Request, Row, SamplingOptions, admit
-from omni_r1.grammar import Grammar
+from omni_r1.grammar import CODES, Grammar
 from omni_r1.model.chameleon import Chameleon
 
 if TYPE_CHECKING:
@@ -68,15 +68,17 @@ class TransformersBackend(Backend):
                         yield row.key, row.place, row.completion(self.vocabulary)
                 waiting += [admitted] if admitted and not admitted[0].done else []
             if waiting:  # the batch is full with them, or they are the last
-                rows, hidden = batch.enter(waiting)
+                rows, hidden = batch.enter(waiting + [chooser.shadows(group) for group in waiting])
                 waiting = []
             elif batch.alive:
                 rows, hidden = batch.step()
             else:
                 return
-            before = [row for row in rows if not row.done]
+            before = [row for row in rows if not row.done and not isinstance(row, Shadow)]
             chooser.extend(rows, hidden)
             tokens += len(before)
+            if chooser.guided:
+                batch.begin([shadow for row in before for shadow in chooser.shadows([row])], self.vocabulary.boi)
             for row in before:
                 if row.done:
                     rows_done += 1
@@ -86,11 +88,16 @@ class TransformersBackend(Backend):
                 progress(rows_done, tokens)
 
 
+class Shadow(Row):
+    """An open image of a row with nothing before it: what guidance leads away from. It grows as the row does."""
+
+
 class Chooser:
     """Chooses the next token of each row from its last hidden state, under the grammar and the sampling options."""
 
     def __init__(self, model: Chameleon, grammar: Grammar, options: SamplingOptions) -> None:
         self.head, self.grammar, self.options = model.lm_head, grammar, options
+        self.guided = options.guidance_scale != 1
         self.draws: dict[tuple[int, int], Tensor] = {}
         sizes = grammar.sets.sum(1).tolist()
         # Sets of few tokens have columns of the head to themselves; of the others a mask is kept.
@@ -104,23 +111,43 @@ class Chooser:
         """Give every row that is not done its next token; `hidden` (B, H) are the rows' last states."""
         groups: dict[int, list[int]] = {}
         for place, row in enumerate(rows):
-            if not row.done:
+            if not row.done and not isinstance(row, Shadow):
                 groups.setdefault(self.grammar.allowed(row.state), []).append(place)
+        shadows = {id(row): place for place, row in enumerate(rows) if isinstance(row, Shadow)}
         for index, places in groups.items():
             chosen = [rows[place] for place in places]
-            tokens, logprobs = self._choose(index, hidden[places] if len(places) < len(rows) else hidden, chosen)
+            if self.guided and index == CODES:
+                places = places + [shadows[id(row.shadow)] for row in chosen]
+            states = hidden if places == list(range(len(rows))) else hidden[places]
+            tokens, logprobs = self._choose(index, states, chosen)
             for row, token, logprob in zip(chosen, tokens.tolist(), logprobs.tolist(), strict=True):
                 self._take(row, token, logprob)
 
+    def shadows(self, rows: Sequence[Row]) -> list[Row]:
+        """A new shadow for each of these rows, which have the same ids, if they need one and have none."""
+        words, made = self.grammar.vocabulary, list[Row]()
+        for row in rows:
+            if self.guided and row.shadow is None and not row.done and self.grammar.allowed(row.state) == CODES:
+                image = row.ids[len(row.ids) - (row.state.drawn or 0) - 1 :]
+                row.shadow = Shadow([words.bos, *image], 1, row.state, row.seed, row.key, row.place, row.budget)
+                made.append(row.shadow)
+        return made
+
     def _choose(self, index: int, hidden: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Tokens (B,) and log-probs (B,) from states (B, H), behind which their shadows' may stand (2 B, H)."""
         columns = self.columns.get(index)
         draw = self._draws(rows).to(hidden.device) if self.options.do_sample else None
         if columns is None:
-            logits = self.head(hidden).float().masked_fill(self.barred[index], -torch.inf)
-            return choose(logits, self.options, draw)
-        if index not in self.weights:
-            self.weights[index] = self.head.weight[columns]
-        logits = torch.nn.functional.linear(hidden, self.weights[index]).float()
+            logits = self.head(hidden).float()
+        else:
+            if index not in self.weights:
+                self.weights[index] = self.head.weight[columns]
+            logits = torch.nn.functional.linear(hidden, self.weights[index]).float()
+        if len(logits) > len(rows):
+            given, nothing = logits.chunk(2)
+            logits = nothing + self.options.guidance_scale * (given - nothing)
+        if columns is None:
+            return choose(logits.masked_fill(self.barred[index], -torch.inf), self.options, draw)
         chosen, logprobs = choose(logits, self.options, draw)
         return columns[chosen], logprobs
 
@@ -144,6 +171,10 @@ class Chooser:
                 row.stop = "length"
             else:
                 row.state = self.grammar.advance(row.state, token)
+        if row.shadow is not None:
+            row.shadow.ids.append(token)
+            if row.done or self.grammar.allowed(row.state) != CODES:
+                row.shadow.stop, row.shadow = "end", None
         if row.done:
             self.draws.pop((row.key, row.place), None)
 
@@ -202,6 +233,7 @@ class Batch:
     @torch.inference_mode()
     def enter(self, groups: Sequence[Sequence[Row]]) -> tuple[list[Row], Tensor]:
         """Read the prompt of each group once and take its rows in. The rows, and their last states (B, H)."""
+        groups = [group for group in groups if group]
         prompts = [group[0].ids for group in groups]
         width = max(map(len, prompts))
         layers = [GrowingLayer() for _ in self.layers]
@@ -218,6 +250,15 @@ class Batch:
         self.rows += rows
         self.length = length
         return rows, hidden[source]
+
+    def begin(self, shadows: Sequence[Row], boi: int) -> None:
+        """Take in shadows (BOS, BOI) of images that begin: their BOI is read with the next step, as their rows' is."""
+        if shadows:
+            for shadow in shadows:
+                shadow.ids.pop()
+            self.enter([shadows])
+            for shadow in shadows:
+                shadow.ids.append(boi)
 
     @torch.inference_mode()
     def step(self) -> tuple[list[Row], Tensor]:

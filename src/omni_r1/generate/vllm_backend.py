@@ -58,7 +58,7 @@ class VllmBackend(Backend):
             engine,
             max_num_seqs=batch_size,
             max_model_len=max_length,
-            dtype=dtype,
+            dtype=str(checkpoint.DTYPES[dtype]).removeprefix("torch."),
             tensor_parallel_size=tensor_parallel_size,
             additional_config={NAME: [str(folder), str(words)]},
         )
@@ -67,6 +67,8 @@ class VllmBackend(Backend):
         self, requests: Iterable[Request], options: SamplingOptions, progress: Progress | None = None
     ) -> Iterator[tuple[int, int, Completion]]:
         """See `Backend.stream`. `progress` is called as rows finish."""
+        if options.guidance_scale != 1:
+            raise InputError("vLLM samples each request from its own logits alone", field="guidance_scale")
         most = min(options.max_length or self.max_length, self.max_length)
         options = dataclasses.replace(options, max_length=most)
         grammar = Grammar(self.vocabulary, options.mode, options.max_images, options.max_text_tokens)

@@ -41,6 +41,7 @@ COMPANIONS = (
     "chat_template.jinja",
 )
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DECODER, VQ = "model.vqmodel.decoder.", "model.vqmodel."
 
 
