@@ -25,7 +25,7 @@ bench: .venv/.vllm ## time the backends side by side on two CPU cores, into docs
 bench-gpu: .venv/.core ## the same for a random 7B on a GPU; with vLLM where it is installed
 	$(BIN)/python benchmarks/generate.py --shape 7b --device cuda --dtype bf16 --page docs/performance.md \
 		--json-path out/benchmarks/generate-gpu.json \
-		--backends plain,transformers$$($(BIN)/python -c 'import vllm' 2>/dev/null && echo ,vllm)
+		--backends plain,transformers,compiled$$($(BIN)/python -c 'import vllm' 2>/dev/null && echo ,vllm)
 
 check: .venv/.dev ## lint, formatting and types
 	$(BIN)/ruff check src tests benchmarks

@@ -3,7 +3,7 @@
 One run, the same random weights and prompts, each backend in a process of its own:
 
 - plain: stock `generate`, one prompt at a time, the grammar as a logits processor, as the original works
-- transformers, vllm: this project's backends
+- transformers, vllm: this project's backends; compiled: the first with a compiled step, for GPUs
 
 Most tokens of an answer are codes, so in most cases each prompt begins an image and the answer is its codes.
 Weights are random: the answers mean nothing, and take as long as any.

@@ -109,10 +109,11 @@ def open_backend(backend: str, folder: Path, options: BenchmarkOptions) -> tuple
 
         return one_by_one, plain.vocabulary, extra
     engine: Backend
-    if backend == "transformers":
+    if backend in ("transformers", "compiled"):
         omni = make_omni(folder, options)
-        engine = TransformersBackend(omni)
-        count_work(omni.model, extra)
+        engine = TransformersBackend(omni, 32, compiled=backend == "compiled")
+        if backend == "transformers":  # a hook would not be compiled
+            count_work(omni.model, extra)
     else:
         from omni_r1.generate.vllm_backend import VllmBackend
 

@@ -93,6 +93,7 @@ class GenerateOptions:
     backend: Engine = option("transformers", help="what runs the language model; vllm is an optional extra")
     tensor_parallel_size: int = option(1, help="GPUs that share the language model, vllm only")
     batch_size: int = option(16, help="answers made together")
+    compile: bool = option(False, help="compile the decoding step, for GPUs, transformers only")
     device: str = option("cpu", help="torch device; with vllm that of the VQ module")
     dtype: Dtype = option("float32", help="precision of the language model")
 
@@ -110,6 +111,8 @@ class GenerateOptions:
                 raise InputError("mode unrestricted has no grammar that could count", field=name)
         if self.guidance_scale != 1 and self.mode in ("unrestricted", "text-only"):
             raise InputError(f"mode {self.mode} has no grammar of images to guide", field="guidance_scale")
+        if self.compile and self.backend == "vllm":
+            raise InputError("vLLM compiles by itself", field="compile")
         if self.guidance_scale != 1 and self.backend == "vllm":
             raise InputError("vLLM samples each request from its own logits alone", field="guidance_scale")
         if self.mode == "image-only" and self.max_text_tokens is not None:

@@ -167,7 +167,7 @@ def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
     if options.image_placeholder_id not in (None, omni.vocabulary.image):
         raise InputError(f"is {omni.vocabulary.image} in this checkpoint", field="image_placeholder_id")
     if options.backend == "transformers":
-        return omni, TransformersBackend(omni, options.batch_size)
+        return omni, TransformersBackend(omni, options.batch_size, options.compile)
     from omni_r1.generate.vllm_backend import VllmBackend
 
     return omni, VllmBackend(

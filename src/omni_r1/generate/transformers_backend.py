@@ -10,7 +10,7 @@ Shape letters: B rows, T tokens so far, V vocabulary, H hidden size.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,12 +28,20 @@ CROWDED = 8  # ended rows leave the batch once they are one in so many
 
 
 class TransformersBackend(Backend):
-    """Completes prompts with the model of an `Omni`, up to `batch_size` rows at a time."""
+    """Completes prompts with the model of an `Omni`, up to `batch_size` rows at a time.
 
-    def __init__(self, omni: "Omni", batch_size: int = 64) -> None:
+    `compiled`: decode by a compiled step of fixed shapes, for GPUs. The first steps then take a minute.
+    """
+
+    def __init__(self, omni: "Omni", batch_size: int = 64, compiled: bool = False) -> None:
         self.model = omni.model
         self.vocabulary = omni.vocabulary
         self.batch_size = batch_size
+        self._decode: Any = None
+        if compiled:
+            from omni_r1.generate.compiled import compile_decode
+
+            self._decode = compile_decode(omni.device)
 
     def stream(
         self, requests: Iterable[Request], options: SamplingOptions, progress: Progress | None = None
@@ -51,7 +59,7 @@ class TransformersBackend(Backend):
         self, requests: Iterator[Request], options: SamplingOptions, grammar: Grammar, progress: Progress | None
     ) -> Iterator[tuple[int, int, Completion]]:
         chooser = Chooser(self.model, grammar, options)
-        batch = Batch(self.model, self.vocabulary.pad)
+        batch = self._batch()
         waiting: list[list[Row]] = []  # groups of rows with one prompt
         rows_done = tokens = 0
         exhausted = False
@@ -86,6 +94,13 @@ class TransformersBackend(Backend):
             batch.leave()
             if progress is not None:
                 progress(rows_done, tokens)
+
+    def _batch(self) -> "Batch":
+        if self._decode is None:
+            return Batch(self.model, self.vocabulary.pad)
+        from omni_r1.generate.compiled import FixedBatch
+
+        return FixedBatch(self.model, self.vocabulary.pad, self.batch_size, self._decode)
 
 
 class Shadow(Row):
