@@ -92,15 +92,21 @@ class GenerateOptions:
     verbose: bool = option(False, help="print every answer as it is finished")
     backend: Engine = option("transformers", help="what runs the language model; vllm is an optional extra")
     tensor_parallel_size: int = option(1, help="GPUs that share the language model, vllm only")
-    batch_size: int = option(16, help="answers made together")
+    batch_size: int = option(16, help="answers made together on a device")
     compile: bool = option(False, help="compile the decoding step, for GPUs, transformers only")
-    device: str = option("cpu", help="torch device; with vllm that of the VQ module")
+    device: str = option(
+        "cpu", help="torch device, or several with commas between, a process each; with vllm that of the VQ module"
+    )
     dtype: Dtype = option("float32", help="precision of the language model")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples", "tensor_parallel_size")
         if self.tensor_parallel_size > 1 and self.backend != "vllm":
             raise InputError("only backend vllm spreads a model over GPUs", field="tensor_parallel_size")
+        if not all(self.devices):
+            raise InputError(f"a name is missing in {self.device!r}", field="device")
+        if len(self.devices) > 1 and self.backend == "vllm":
+            raise InputError("backend vllm takes several devices by tensor_parallel_size, not a list", field="device")
         at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed", "guidance_scale")
         if self.num_samples > 1 and not self.do_sample:
             raise InputError("greedy decoding gives the same answer every time; do_sample", field="num_samples")
@@ -123,6 +129,10 @@ class GenerateOptions:
             raise InputError("mode text-only draws no images", field="max_images")
         if self.mode == "image-only" and self.max_images == 0:
             raise InputError("mode image-only needs at least 1", field="max_images")
+
+    @property
+    def devices(self) -> list[str]:
+        return [name.strip() for name in self.device.split(",")]
 
 
 @dataclass

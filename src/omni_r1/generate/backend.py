@@ -5,6 +5,7 @@ reports log-probs of what it sampled under the distribution it sampled from.
 """
 
 import math
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from omni_r1.vocabulary import ParseError, Vocabulary
 
 Prompt = str | Trajectory | Sequence[int]
 Progress = Callable[[int, int], None]  # (rows done, tokens done), both counted over one `generate` call
+
+
+class WorkerError(OmniError):
+    """A process that answers has died or failed; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,12 @@ def row_seeds(seeds: Sequence[int] | None, options: SamplingOptions, rows: int) 
     if len(seeds) != rows:
         raise InputError(f"{len(seeds)} seeds for {rows} prompts", field="seeds")
     return seeds
+
+
+def how_it_ended(code: int | None) -> str:
+    """A process's exit code in words: SIGKILL, or exit code 1."""
+    killed_by = next((number.name for number in signal.Signals if -number == code), None)
+    return killed_by or f"exit code {code}"
 
 
 def _whole(value: object, least: int) -> bool:

@@ -156,18 +156,23 @@ def generate(options: GenerateOptions) -> int:
 
 def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
     """What encodes and decodes pictures, and what completes prompts."""
-    omni = load(
-        options.model_path,
-        device=options.device,
-        dtype=options.dtype,
-        processor_path=options.processor_path,
-        vq_path=options.vq_ref_path,
-        language_model=options.backend == "transformers",
-    )
+    devices = options.devices
+    loading: dict[str, Any] = {
+        "dtype": options.dtype,
+        "processor_path": options.processor_path,
+        "vq_path": options.vq_ref_path,
+    }
+    alone = options.backend == "transformers" and len(devices) == 1
+    omni = load(options.model_path, device=devices[0], language_model=alone, **loading)
     if options.image_placeholder_id not in (None, omni.vocabulary.image):
         raise InputError(f"is {omni.vocabulary.image} in this checkpoint", field="image_placeholder_id")
+    running: dict[str, Any] = {"batch_size": options.batch_size, "compiled": options.compile}
+    if alone:
+        return omni, TransformersBackend(omni, **running)
     if options.backend == "transformers":
-        return omni, TransformersBackend(omni, options.batch_size, options.compile)
+        from omni_r1.generate.worker_backend import WorkerBackend
+
+        return omni, WorkerBackend(options.model_path, devices, **running, **loading)
     from omni_r1.generate.vllm_backend import VllmBackend
 
     return omni, VllmBackend(

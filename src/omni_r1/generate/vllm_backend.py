@@ -6,12 +6,25 @@ vLLM runs in this process, on its own copy of the language model; the checkpoint
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from omni_r1.errors import InputError
-from omni_r1.generate.backend import Backend, Completion, Progress, Request, Row, SamplingOptions, admit
+from omni_r1.generate.backend import (
+    Backend,
+    Completion,
+    Progress,
+    Request,
+    Row,
+    SamplingOptions,
+    WorkerError,
+    admit,
+    how_it_ended,
+)
 from omni_r1.generate.vllm_plugin import NAME, register
 from omni_r1.grammar import Grammar, GrammarError
 from omni_r1.model import checkpoint
@@ -62,11 +75,12 @@ class VllmBackend(Backend):
             tensor_parallel_size=tensor_parallel_size,
             additional_config={NAME: [str(folder), str(words)]},
         )
+        self.watch = Watch(self.llm)
 
     def stream(
         self, requests: Iterable[Request], options: SamplingOptions, progress: Progress | None = None
     ) -> Iterator[tuple[int, int, Completion]]:
-        """See `Backend.stream`. `progress` is called as rows finish."""
+        """See `Backend.stream`. `progress` is called as rows finish. Raises WorkerError for a worker that has died."""
         if options.guidance_scale != 1:
             raise InputError("vLLM samples each request from its own logits alone", field="guidance_scale")
         most = min(options.max_length or self.max_length, self.max_length)
@@ -93,7 +107,7 @@ class VllmBackend(Backend):
                         engine.add_request(str(number), {"prompt_token_ids": row.ids}, params)
                 if not rows:
                     return
-                for output in engine.step():
+                for output in self._step():
                     row = rows.pop(output.request_id)
                     _take(row, output, grammar)
                     rows_done, tokens = rows_done + 1, tokens + len(row.logprobs)
@@ -102,6 +116,15 @@ class VllmBackend(Backend):
                     yield row.key, row.place, row.completion(self.vocabulary)
         finally:
             engine.abort_request(list(rows))
+
+    def _step(self) -> "list[RequestOutput]":
+        try:
+            return self.llm.llm_engine.step()
+        except Exception as error:  # which one depends on where vLLM was when it took its queues down
+            death = self.watch.death()
+            if death is None:
+                raise
+            raise WorkerError(death) from error
 
     def reload(self, path: str | Path) -> None:
         """Go on with the weights of another checkpoint of the same shape, as a trainer writes them."""
@@ -131,6 +154,41 @@ class VllmBackend(Backend):
             output_kind=RequestOutputKind.FINAL_ONLY,
             extra_args={NAME: settings},
         )
+
+
+class Watch:
+    """Waits for the first of vLLM's workers to die, and ends the others: vLLM gives them up to nine seconds, which they
+    spend waiting for the dead one."""
+
+    def __init__(self, llm: "LLM") -> None:
+        # One GPU has no workers, and an engine in a process of its own (which only the environment can ask for) has
+        # them out of sight.
+        self.executor: Any = getattr(llm.llm_engine, "model_executor", None)
+        self.processes = [worker.proc for worker in getattr(self.executor, "workers", ())]
+        self.found: str | None = None
+        self.thread = Thread(target=self._wait, daemon=True)
+        self.thread.start()
+
+    def death(self) -> str | None:
+        """Which worker has died, and of what. Errors of vLLM's can be a little earlier than the death they come of."""
+        self.thread.join(1)
+        return self.found
+
+    def _wait(self) -> None:
+        if not self.processes:
+            return
+        [first, *_] = wait([process.sentinel for process in self.processes])
+        if getattr(self.executor, "shutting_down", False) and not self.executor.is_failed:
+            return  # vLLM ends, and its workers with it
+        number = [process.sentinel for process in self.processes].index(first)
+        dead = self.processes[number]
+        for process in self.processes:
+            if process is not dead:
+                process.kill()
+        while dead.exitcode is None:  # not at once: vLLM's own watch asks for it too
+            time.sleep(0.01)
+        how = how_it_ended(dead.exitcode)
+        self.found = f"vLLM's worker {number + 1} of {len(self.processes)} (process {dead.pid}) died: {how}"
 
 
 def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
