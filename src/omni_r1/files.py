@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 import warnings
@@ -22,9 +23,15 @@ from omni_r1.errors import InputError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024  # of an image file
-MAX_LINE = 256 * 1024 * 1024  # bytes of one JSONL line
+MAX_SCANS = 100  # of a JPEG: each is a pass over the whole picture, however few bytes it has
+MAX_LINE = 64 * 1024 * 1024  # bytes of one JSONL line
+MAX_VALUES = 1_000_000  # in one JSONL line: an empty object takes three bytes there and seventy in memory
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 FETCH_SECONDS = 20
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are the IPv4 address that is reached
+UNICAST = ipaddress.ip_network("2000::/3")  # all that IPv6 has given out
+# 6to4, which also hides an IPv4 address; and what the protocols keep to themselves, which Python takes for public.
+RESERVED = [ipaddress.ip_network("2002::/16"), ipaddress.ip_network("192.0.0.0/24")]
 CRC = "crc"
 
 
@@ -33,25 +40,30 @@ def open_image(
 ) -> Image.Image:
     """Open and fully decode an image from a path (confined to `root` where given) or from its bytes.
 
-    Raises InputError for a file that is missing, no image, cut off, or larger than `max_pixels` by its header, which
-    is read before anything is decoded.
+    Raises InputError for a file that is missing, no image, cut off, or larger than `max_pixels` (WebP: half of them)
+    by its header, which is read before anything is decoded. The rest of an animation is left alone.
     """
     name = None if isinstance(source, bytes) else source
     try:
-        data = source if isinstance(source, bytes) else _read_bytes(confined(root, source) if root else Path(source))
+        data = source if isinstance(source, bytes) else read_bytes(confined(root, source) if root else Path(source))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=name) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
+        most = max_pixels // 2 if image.format == "WEBP" else max_pixels  # its decoder holds four pictures
+        if image.width * image.height > most:
             size = f"{image.width} x {image.height}"
-            raise InputError(f"an image of {size} pixels, more than {max_pixels:,} in all", file=name)
+            raise InputError(f"an image of {size} pixels, more than {most:,} in all", file=name)
+        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS:
+            raise InputError(f"a JPEG of more than {MAX_SCANS} scans", file=name)
         image.load()
+    except InputError:
+        raise
     except Image.DecompressionBombError as error:
         raise InputError(f"an image of too many pixels: {error}", file=name) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise for damaged data
+    except Exception as error:  # Pillow's readers raise whatever they stumble on: IndexError, struct.error, TypeError
         reason = "is no image" if isinstance(error, Image.UnidentifiedImageError) else f"is a damaged image: {error}"
         raise InputError(reason, file=name) from error
     return image
@@ -62,16 +74,20 @@ def fetch(address: str) -> bytes:
 
     Raises InputError for private addresses, also behind a redirect, and for whatever goes wrong on the way.
     """
-    opener = urllib.request.build_opener(_PublicOnly)
+    opener = urllib.request.build_opener(_PublicOnly, _Http, _Https)
+    content, deadline = bytearray(), time.monotonic() + FETCH_SECONDS
     try:
         _refuse_private(address)
         with opener.open(address, timeout=FETCH_SECONDS) as reply:
-            content = reply.read(MAX_BYTES + 1)
+            while len(content) <= MAX_BYTES and (part := reply.read1(1 << 20)):
+                content += part
+                if time.monotonic() > deadline:  # the timeout is between two bytes only
+                    raise TimeoutError(f"not done after {FETCH_SECONDS} s")
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise InputError(f"cannot be fetched: {error}", file=address) from error
     if len(content) > MAX_BYTES:
         raise InputError(f"has more than {MAX_BYTES:,} bytes", file=address)
-    return content
+    return bytes(content)
 
 
 class _PublicOnly(urllib.request.HTTPRedirectHandler):
@@ -80,21 +96,66 @@ class _PublicOnly(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req):
+        return self.do_open(
+            http.client.HTTPConnection if req.has_proxy() else _guarded(http.client.HTTPConnection), req
+        )
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req):
+        proxied = req.has_proxy() or req._tunnel_host  # a proxy stands in the private network, and resolves by itself
+        return self.do_open(http.client.HTTPSConnection if proxied else _guarded(http.client.HTTPSConnection), req)
+
+
+def _guarded(kind: Any) -> Any:
+    """The kind of connection, made to the very address found to be public: asked again, a name may give another."""
+
+    def connect(place: tuple[str, int], *options: Any) -> socket.socket:
+        for address in (found := _public(*place)):
+            try:
+                return socket.create_connection((address, place[1]), *options)
+            except OSError:
+                if address == found[-1]:
+                    raise
+        raise OSError(f"{place[0]} has no address")
+
+    def connection(host: str, **options: Any) -> Any:
+        made = kind(host, **options)
+        made._create_connection = connect
+        return made
+
+    return connection
+
+
 def _refuse_private(address: str) -> None:
     """Raise ValueError unless every address of the host is public."""
     parts = urllib.parse.urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("no http or https address")
-    for *_, where in socket.getaddrinfo(parts.hostname, parts.port or 80):
-        if not ipaddress.ip_address(str(where[0]).partition("%")[0]).is_global:
-            raise ValueError(f"{parts.hostname} is in a private network")
+    _public(parts.hostname, parts.port or 80)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _public(host: str, port: int) -> list[str]:
+    """The numeric addresses of a host. Raises ValueError where one of them is not on the public network."""
+    found = [str(where[0]).partition("%")[0] for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for text in found:
+        number = ipaddress.ip_address(text)
+        if isinstance(number, ipaddress.IPv6Address) and (number.ipv4_mapped or number in NAT64):
+            number = ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)
+        strange = (number.version == 6 and number not in UNICAST) or any(number in network for network in RESERVED)
+        if strange or number.is_multicast or not number.is_global:
+            raise ValueError(f"{host} is in a private network")
+    return found
+
+
+def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
+    """A regular file's content. Raises InputError for one of more than `most` bytes, a pipe, a device or a folder."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError("is no regular file", file=path)
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"has more than {MAX_BYTES:,} bytes", file=path)
+    if path.stat().st_size > most:
+        raise InputError(f"has more than {most:,} bytes", file=path)
     return path.read_bytes()
 
 
@@ -102,14 +163,14 @@ def confined(root: str | Path, path: str | Path) -> Path:
     """`path` resolved under `root`. Raises InputError where it leaves `root`, links followed, or is no plain path."""
     text = os.fspath(path)
     if not text or "\0" in text or "://" in text or "\\" in text or text.lower().startswith(("file:", "~")):
-        raise InputError(f"{text!r} is not a plain relative path", field="path")
+        raise InputError(f"{text[:200]!r} is not a plain relative path", field="path")
     base = Path(root).resolve()
     try:
         resolved = (base / text).resolve()
         if not resolved.is_relative_to(base):
-            raise InputError(f"{text!r} leaves the data root {base}", field="path")
+            raise InputError(f"{text[:200]!r} leaves the data root {base}", field="path")
         if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
-            raise InputError(f"{text!r} is no regular file", field="path")
+            raise InputError(f"{text[:200]!r} is no regular file", field="path")
     except (OSError, RuntimeError, ValueError) as error:  # name too long, a loop of links, no encodable name
         raise InputError(f"{text[:80]!r} cannot be resolved: {type(error).__name__}", field="path") from error
     return resolved
@@ -127,6 +188,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_line(line: bytes) -> dict[str, Any]:
     """One JSONL line as a dict. Raises ValueError in words."""
     try:
+        if line.count(b",") + line.count(b"[") + line.count(b"{") > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
         row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from error

@@ -9,15 +9,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ChameleonConfig
 
 from omni_r1.errors import OmniError
 from omni_r1.trajectory import TAGS, Image, Segment, Text, Trajectory, split_tags
 
+MAX_SIZE = 1_000_000  # logits: tables of this size are built before any weight is seen
+MAX_RESOLUTION, MAX_LENGTH = 1024, 4096  # of an image, in pixels and codes: no tensor's shape bounds them
+GROWTH = 16  # tokens of a byte: one at most by the merges, a few more where the text is normalised first
 CODE_NAME = re.compile(r"IMGIMG([A-J]+)Z")
 
 
@@ -102,25 +105,29 @@ class Vocabulary:
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
             names, vq, size = config["vocabulary_map"], config["vq_config"], config["vocab_size"]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise VocabularyError(f"{file}: {' '.join(str(error).split())}") from error
         except KeyError as error:
             raise VocabularyError(f"{file}: no {error}") from error
         if not isinstance(names, dict) or not isinstance(vq, dict) or not isinstance(size, int):
             raise VocabularyError(f"{file}: vocabulary_map, vq_config or vocab_size is of the wrong type")
+        if not 1 <= size <= MAX_SIZE:
+            raise VocabularyError(f"{file}: vocab_size is {size}, not 1 to {MAX_SIZE}")
         vq = DEFAULT_VQ | vq
         for name, default in DEFAULT_VQ.items():
             if not isinstance(vq[name], type(default)):
                 raise VocabularyError(f"{file}: vq_config has {vq[name]!r} as {name}")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(words), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(words), config=ChameleonConfig(), local_files_only=True, trust_remote_code=False
+            )  # not its own config, whose other fields upstream would obey
         except Exception as error:  # a damaged tokenizer file raises whatever its reader stumbles on
             raise VocabularyError(f"{words}: no tokenizer: {' '.join(str(error).split())}") from error
 
         def token(name: str, default: str) -> int:
             number = config.get(name)
             number = names.get(default) if number is None else number
-            if not isinstance(number, int) or not 0 <= number < size:
+            if not _token(number, size):
                 raise VocabularyError(f"{file}: {name} is {number}, no token id of this checkpoint")
             return number
 
@@ -129,15 +136,28 @@ class Vocabulary:
         if missing:
             raise VocabularyError(f"{words}: the tokenizer names no {missing[0]} token")
         known = tokenizer.get_vocab()
-        side = vq["resolution"] // 2 ** (len(vq["channel_multiplier"]) - 1)
+        if max(known.values(), default=0) >= size:
+            raise VocabularyError(f"{words}: the tokenizer has tokens beyond the {size} of {file}")
+        elsewhere = [
+            name for name, number in names.items() if CODE_NAME.fullmatch(name) and known.get(name, number) != number
+        ]
+        if elsewhere:
+            raise VocabularyError(f"{words}: the tokenizer has {elsewhere[0]} at another place than {file}")
+        codes = _codes(names, vq["num_embeddings"], size, file)
+        signs = {
+            "boi": token("boi_token_id", "<racm3:break>"),
+            "eoi": token("eoi_token_id", "<eoss>"),
+            "image": token("image_token_id", "<image>"),
+        }
+        mixed = {**roles, **signs}
+        if set(codes.tolist()) & set(mixed.values()) or len({mixed[name] for name in ("boi", "eoi", "bos", "eos")}) < 4:
+            raise VocabularyError(f"{file}: one token id for two things, of {mixed} and the image codes")
         return cls(
-            codes=_codes(names, vq["num_embeddings"], size, file),
-            boi=token("boi_token_id", "<racm3:break>"),
-            eoi=token("eoi_token_id", "<eoss>"),
-            image=token("image_token_id", "<image>"),
+            codes=codes,
+            **signs,
             **roles,
             size=size,
-            image_length=side * side,
+            image_length=_image_length(vq, file),
             tags={tag: known[tag] for tag in TAGS if tag in known},
             tokenizer=tokenizer,
         )
@@ -147,7 +167,18 @@ class Vocabulary:
         ids: list[int] = []
         for piece in split_tags(text):
             tag = self.tags.get(piece)
-            ids += [tag] if tag is not None else self._plain.encode(piece, add_special_tokens=False).ids
+            ids += [tag] if tag is not None else self._encode(piece)
+        return ids
+
+    def _encode(self, piece: str) -> list[int]:
+        try:
+            ids: list[int] = self._plain.encode(piece, add_special_tokens=False).ids
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a bad pattern makes the library panic, and its panic is no Exception
+            raise VocabularyError(f"the tokenizer cannot read this text: {' '.join(str(error).split())}") from error
+        if len(ids) > 64 + GROWTH * len(piece.encode()):
+            raise VocabularyError(f"the tokenizer makes {len(ids)} tokens of {len(piece)} characters")
         return ids
 
     def decode_text(self, ids: Sequence[int]) -> str:
@@ -256,6 +287,19 @@ class Vocabulary:
 DEFAULT_VQ: dict[str, Any] = {"num_embeddings": 8192, "resolution": 512, "channel_multiplier": [1, 1, 2, 2, 4]}
 
 
+def _token(number: object, size: int) -> TypeGuard[int]:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < size
+
+
+def _image_length(vq: dict[str, Any], file: Path) -> int:
+    """S. Raises VocabularyError where no image has that many codes."""
+    levels = len(vq["channel_multiplier"])
+    side = vq["resolution"] >> max(0, levels - 1) if 0 < vq["resolution"] <= MAX_RESOLUTION else 0
+    if not levels or not 1 <= side * side <= MAX_LENGTH:
+        raise VocabularyError(f"{file}: vq_config has a resolution of {vq['resolution']} and {levels} levels")
+    return side * side
+
+
 def _codes(names: dict[str, int], count: int, size: int, file: Path) -> Tensor:
     """(K,) token id of each code, from the names IMGIMG..Z of `vocabulary_map`; each code exactly once."""
     found: dict[int, int] = {}
@@ -263,9 +307,11 @@ def _codes(names: dict[str, int], count: int, size: int, file: Path) -> Tensor:
         match = CODE_NAME.fullmatch(name)
         if match:
             code = int("".join(str(ord(letter) - ord("A")) for letter in match[1]))
-            if code in found or not isinstance(token, int) or not 0 <= token < size:
+            if code in found or not _token(token, size):
                 raise VocabularyError(f"{file}: vocabulary_map gives image code {code} the token {token}")
             found[code] = token
-    if sorted(found) != list(range(count)):
+    if len(found) != count or max(found, default=0) >= count:
         raise VocabularyError(f"{file}: vocabulary_map has {len(found)} image codes, the VQ has {count}")
+    if len(set(found.values())) < count:
+        raise VocabularyError(f"{file}: vocabulary_map gives two image codes one token")
     return torch.tensor([found[code] for code in range(count)])

@@ -9,16 +9,18 @@ from PIL import Image as Picture
 
 from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suite import Suite, load_suite, swap_pictures
-from omni_r1.generate.backend import SamplingOptions
+from omni_r1.errors import InputError
+from omni_r1.generate.backend import Completion, SamplingOptions
 from omni_r1.generate.questions import open_source
-from omni_r1.generate.run_folder import RunFolder, record_of
-from omni_r1.generate.runner import Answered, Task, answer, tell_failures
+from omni_r1.generate.run_folder import RunFolder, for_record, record_of
+from omni_r1.generate.runner import KEPT_PIXELS, Answered, Task, answer, tell_failures
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.reward import grade
 from omni_r1.run_record import RESULTS, SUMMARY
 
+LONGEST_QUESTION = 12_000  # tokens, as the most that `generate` takes by default
 SEED = 0  # recorded; greedy decoding does not use it
 
 
@@ -60,7 +62,8 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
         suite.questions = suite.questions[: options.limit]
     if options.swap_pictures:
         suite.questions = swap_pictures(suite.questions)
-    sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens)  # greedy
+    longest = LONGEST_QUESTION + options.max_new_tokens
+    sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens, max_length=longest)  # greedy
     omni = load(options.model_path, device=options.device, dtype=options.dtype)
     folder = RunFolder(options.output_dir, options, SEED, log=RESULTS)
     controls = control_answers(options.control_path, suite, options, sampling) if options.control_path else {}
@@ -89,8 +92,13 @@ def record_answer(one: Answered, omni: Omni, folder: RunFolder, suite: Suite) ->
     def store(picture: Picture.Image, name: str) -> str:
         return folder.picture(picture, f"images/{question.row}-{name}")
 
+    try:
+        share = KEPT_PIXELS // max(1, len(question.gold_images))
+        gold = [for_record(open_source(source, question.where), share) for source in question.gold_images]
+    except InputError as error:  # without them the drawings cannot be judged
+        reason = str(InputError(error.message, field="steps", **question.where))
+        gold, one.completion = [], Completion([], 0, error=one.completion.error or reason)
     record, drawn = record_of(question, 0, one.completion, one.pictures, omni, store, SEED)
-    gold = [open_source(source, question.where) for source in question.gold_images]
     record["gold_images"] = [store(picture, f"gold_{number}") for number, picture in enumerate(gold, 1)]
     verdict = grade(record["answer"], question.gold or "")
     record["correct"], record["reason"] = verdict.correct, verdict.reason

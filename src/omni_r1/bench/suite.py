@@ -3,23 +3,26 @@
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image as Picture
 
 from omni_r1 import shipped
 from omni_r1.bench.statistics import OVERALL
 from omni_r1.errors import InputError
-from omni_r1.generate.questions import Question
+from omni_r1.generate.questions import LONGEST_PROMPT, MOST_IMAGES, Question, enter, id_of, short
 from omni_r1.options import SHIPPED
 
 REQUIRED = ("question", "image", "answer")
+OPTIONAL = ("id", "task", "steps")
+MAX_ROWS = 100_000
+ROOM = 256 * 1024 * 1024  # bytes that any parquet may unpack to,
+EXPANSION = 4  # or so many times its own size: pictures do not compress, what does is a bomb
 
 
 @dataclass
@@ -53,39 +56,87 @@ def picture_bytes(cell: Any, **where: Any) -> bytes:
 def read_parquet(path: Path) -> list[Question]:
     """Questions of a parquet in Omni-Bench's schema: `question`, `image` (base64, or a list of them), `answer`.
 
-    Optional: `id`, `task`, and `steps`, the gold step pictures. A row that cannot be used becomes a Question with
-    `error`. Raises InputError where the file or a column is missing.
+    Optional: `id`, `task`, and `steps`, the gold step pictures; where an id is not a row's alone, its number is. A row
+    that cannot be used becomes a Question with `error`. Raises InputError where the file cannot be read, is too large
+    or lacks a column.
     """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"cannot be read: {' '.join(str(error).split())}", file=path) from error
-    for column in REQUIRED:
-        if column not in table.column_names:
-            raise InputError("column is missing", file=path, field=column)
-    questions = []
-    for number, row in enumerate(table.to_pylist(), 1):
+    questions: list[Question] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(_rows(path), 1):
         where: dict[str, Any] = {"file": path, "row": number}
-        name = str(row.get("id") or f"row {number}")
+        name, gold, task = f"row {number}", None, None
         try:
-            if not isinstance(row["question"], str) or not row["question"].strip():
-                raise InputError("must be a text", field="question", **where)
-            if row["answer"] is None:
-                raise InputError("is missing", field="answer", **where)
-            if row.get("task") == OVERALL:
-                raise InputError(f"{OVERALL!r} is the name of the whole", field="task", **where)
-            cells = row["image"] if isinstance(row["image"], list) else [row["image"]]
-            images = [picture_bytes(cell, field="image", **where) for cell in cells]
-            steps = [picture_bytes(cell, field="steps", **where) for cell in row.get("steps") or []]
-            gold = str(row["answer"])
-            text, task = row["question"], row.get("task")
-            questions.append(Question(name, text, images, task, gold, steps, row=number, where=where))
+            name = id_of(row if row.get("id") else {}, number)
+            told = None if row["answer"] is None else str(row["answer"])
+            if told is not None and len(told) > LONGEST_PROMPT:
+                raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field="answer")
+            gold = told
+            task = _text(row, "task")
+            question = _text(row, "question")
+            if question is None or not question.strip():
+                raise InputError("must be a text", field="question")
+            if len(question) > LONGEST_PROMPT:
+                raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field="question")
+            if gold is None:
+                raise InputError("is missing", field="answer")
+            if task == OVERALL:
+                raise InputError(f"{OVERALL!r} is the name of the whole", field="task")
+            images = _pictures(row, "image")
+            steps = _pictures(row, "steps")
+            name, _ = enter(name, number, seen)
+            questions.append(Question(name, question, images, task, gold, steps, row=number, where=where))
         except InputError as error:
-            known = None if row["answer"] is None else str(row["answer"])
-            questions.append(Question(name, task=row.get("task"), gold=known, error=error, row=number, where=where))
+            name, _ = enter(name, number, seen)
+            located = InputError(error.message, field=error.field, **where)
+            questions.append(Question(name, task=task, gold=gold, error=located, row=number, where=where))
     if not questions:
         raise InputError("no rows", file=path)
     return questions
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows, one at a time: a value of a hundred megabytes may stand in every row for a few bytes of the file."""
+    most = max(ROOM, EXPANSION * path.stat().st_size) if path.is_file() else ROOM
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            for column in REQUIRED:
+                if column not in names:
+                    raise InputError("column is missing", file=path, field=column)
+            for column in (*REQUIRED, *OPTIONAL):
+                if names.count(column) > 1:
+                    raise InputError("is the name of two columns", file=path, field=column)
+            groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+            if file.metadata.num_rows > MAX_ROWS:
+                raise InputError(f"has {file.metadata.num_rows:,} rows, more than {MAX_ROWS:,}", file=path)
+            if sum(group.total_byte_size for group in groups) > most:
+                raise InputError(f"unpacks to more than {most:,} bytes", file=path)
+            columns = [name for name in (*REQUIRED, *OPTIONAL) if name in names]
+            unpacked = 0
+            for batch in file.iter_batches(batch_size=1, columns=columns, use_threads=False):
+                unpacked += batch.nbytes
+                if unpacked > most:
+                    raise InputError(f"unpacks to more than {most:,} bytes", file=path)
+                yield from batch.to_pylist()
+    except InputError:
+        raise
+    except Exception as error:  # Arrow raises its own errors, OSError, and whatever a damaged value makes of itself
+        raise InputError(f"cannot be read: {short(' '.join(str(error).split()))}", file=path) from error
+
+
+def _text(row: dict[str, Any], field: str) -> str | None:
+    if row.get(field) is not None and not isinstance(row[field], str):
+        raise InputError("must be a text", field=field)
+    return row.get(field)
+
+
+def _pictures(row: dict[str, Any], field: str) -> list[bytes]:
+    """The files in a cell: a base64 text, a list of them, or nothing."""
+    given = row.get(field)
+    cells = given if isinstance(given, list) else [given]
+    if len(cells) > MOST_IMAGES:
+        raise InputError(f"has {len(cells)} pictures, more than {MOST_IMAGES}", field=field)
+    return [picture_bytes(cell, field=field) for cell in cells if field != "steps" or given is not None]
 
 
 def judge_miniature(drawn: Picture.Image, gold: Picture.Image) -> tuple[bool, str]:

@@ -92,6 +92,15 @@ class RunFolder:
         return f"{name}.png"
 
 
+def for_record(picture: Picture.Image, pixels: int) -> Picture.Image:
+    """An RGB picture as a record shows it, of no more than so many pixels, without the file it holds on to."""
+    if picture.width * picture.height <= pixels:
+        return picture.copy()
+    scale = (pixels / (picture.width * picture.height)) ** 0.5
+    size = max(1, int(picture.width * scale)), max(1, int(picture.height * scale))
+    return picture.resize(size, Picture.Resampling.BOX)
+
+
 def key_of(record: dict[str, Any]) -> tuple[str, int]:
     """What a record answers: the row's id, and which of its samples it is."""
     return record["id"], record["sample"]

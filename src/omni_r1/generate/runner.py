@@ -17,8 +17,8 @@ from PIL import Image as Picture
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import write_atomic
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
-from omni_r1.generate.questions import Question, input_files, read_questions
-from omni_r1.generate.run_folder import RESULT, RunFolder, record_of
+from omni_r1.generate.questions import Question, input_files, open_source, read_questions
+from omni_r1.generate.run_folder import RESULT, RunFolder, for_record, record_of
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import GenerateOptions
@@ -26,6 +26,7 @@ from omni_r1.run_record import ANSWERS, progress
 from omni_r1.trajectory import TEMPLATES, Image, interleave
 
 TOGETHER = 8  # questions whose pictures are encoded together
+KEPT_PIXELS = 2_000_000  # of a question's pictures together, until its record is written
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Task:
 
 @dataclass
 class Answered:
-    """One answer of a task: which sample it is, what was said, and the question's pictures."""
+    """One answer of a task: which sample it is, what was said, and the question's pictures for the record."""
 
     task: Task
     place: int
@@ -63,17 +64,17 @@ def answer(
 
     def requests() -> Iterator[Request]:
         for start in range(0, len(tasks), TOGETHER):
-            keys = range(start, min(start + TOGETHER, len(tasks)))
-            for key in keys:
+            seen: dict[int, list[Picture.Image]] = {}
+            for key in range(start, min(start + TOGETHER, len(tasks))):
                 question = tasks[key].question
+                opened[key] = []
                 try:
                     if question.error is not None:
                         raise question.error
-                    opened[key] = question.open_images()
+                    seen[key] = look(omni, question, opened[key])
                 except OmniError as error:
                     failed.append((key, str(error)))
-            encoded = encode(omni, opened, [key for key in keys if key in opened], tasks, failed)
-            for key, images in encoded.items():
+            for key, images in encode(omni, seen).items():
                 question = tasks[key].question
                 try:
                     prompt = omni.vocabulary.render(TEMPLATES[template](interleave(question.text, images))).ids
@@ -86,8 +87,9 @@ def answer(
         while failed:
             key, reason = failed.pop()
             for place in range(len(tasks[key].samples)):
-                yield Answered(tasks[key], place, Completion([], 0, error=reason), opened.get(key, []))
+                yield Answered(tasks[key], place, Completion([], 0, error=reason), opened[key])
                 bar.update()
+            del opened[key]
 
     left = {key: len(task.samples) for key, task in enumerate(tasks)}
     with progress(sum(left.values()), "answer", label) as bar:
@@ -109,26 +111,27 @@ def answer(
         yield from failures()
 
 
-def encode(
-    omni: Omni,
-    opened: dict[int, list[Picture.Image]],
-    keys: Sequence[int],
-    tasks: Sequence[Task],
-    failed: list[tuple[int, str]],
-) -> dict[int, list[Image]]:
-    """The pictures of some tasks as codes, together; one by one where a picture among them cannot be used."""
-    listed = [picture for key in keys for picture in opened[key]]
-    try:
-        codes = iter(omni.vocabulary.tokens_to_codes(omni.encode(listed)).tolist())
-        return {key: [Image(tuple(next(codes))) for _ in opened[key]] for key in keys}
-    except InputError as error:
-        if len(keys) == 1:
-            failed.append((keys[0], str(InputError(error.message, field="images", **tasks[keys[0]].question.where))))
-            return {}
-    encoded: dict[int, list[Image]] = {}
-    for key in keys:
-        encoded |= encode(omni, opened, [key], tasks, failed)
-    return encoded
+def look(omni: Omni, question: Question, kept: list[Picture.Image]) -> list[Picture.Image]:
+    """A question's pictures as the model sees them; into `kept` goes each for the record, made smaller where large.
+
+    One is open at a time: a few large ones would fill the memory. Raises InputError naming file, row and picture.
+    """
+    seen = []
+    for number, source in enumerate(question.images, 1):
+        picture = open_source(source, question.where)
+        kept.append(for_record(picture, KEPT_PIXELS // len(question.images)))
+        try:
+            seen.append(omni.square(picture, number))
+        except InputError as error:
+            raise InputError(error.message, field="images", **question.where) from error
+    return seen
+
+
+def encode(omni: Omni, seen: dict[int, list[Picture.Image]]) -> dict[int, list[Image]]:
+    """The pictures of some tasks as codes, together."""
+    listed = [picture for pictures in seen.values() for picture in pictures]
+    codes = iter(omni.vocabulary.tokens_to_codes(omni.encode(listed)).tolist())
+    return {key: [Image(tuple(next(codes))) for _ in pictures] for key, pictures in seen.items()}
 
 
 def tell_failures(records: Sequence[dict[str, Any]]) -> int:

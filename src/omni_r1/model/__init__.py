@@ -49,6 +49,13 @@ class Omni:
             raise InputError("is one image; a list of images is wanted", field="images")
         return self.vocabulary.codes_to_tokens(vq.encode_images(self.model.model.vqmodel, images))
 
+    def square(self, image: Image.Image, number: int = 1) -> Image.Image:
+        """All that the model sees of a PIL image, (R, R) RGB: encoding it instead gives the same ids.
+
+        Raises InputError naming the image by its number.
+        """
+        return vq.square(image, self.model.model.vqmodel.config.resolution, number)
+
     def decode(self, ids: Tensor) -> list[Image.Image]:
         """Token ids (n, S) to PIL images of R x R pixels. Raises InputError for another shape."""
         if ids.ndim != 2 or ids.shape[1] != self.vocabulary.image_length:
@@ -96,6 +103,7 @@ def load(
     folder = checkpoint.locate(path, revision)
     raw = checkpoint.read_config(folder)
     words = folder if processor_path is None else checkpoint.locate(processor_path)
+    companions = checkpoint.read_companions(words)
     vocabulary = Vocabulary.from_checkpoint(folder, words)
     frame = checkpoint.skeleton(raw, folder / "config.json")
     if language_model:
@@ -107,7 +115,7 @@ def load(
         checkpoint.read_vq(checkpoint.locate(vq_path or folder), model)
     part: torch.nn.Module = model if language_model else model.model.vqmodel
     part.to(target)
-    return Omni(model, vocabulary, raw, checkpoint.read_companions(words))
+    return Omni(model, vocabulary, raw, companions)
 
 
 def create(path: str | Path, *, seed: int = 0) -> Omni:

@@ -17,15 +17,19 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import ChameleonConfig
+from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 
 from omni_r1 import shipped
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import write_atomic
+from omni_r1.files import read_bytes, write_atomic
 from omni_r1.model.chameleon import Chameleon
 from omni_r1.options import SHIPPED
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+MAX_WORDS = 64 * 1024 * 1024  # bytes of any file that is no weights: the published tokenizer has four million
+MAX_HEADER = 16 * 1024 * 1024  # bytes of a safetensors header: the largest published has some hundred thousand
+NUMBERS = {"F64", "F32", "F16", "BF16"}
 COMPANIONS = (
     "generation_config.json",
     "preprocessor_config.json",
@@ -42,6 +46,20 @@ COMPANIONS = (
 )
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What a config may ask for, checked before anything of that size is built. Widths are bounded by the tensors' shapes.
+LIMITS = {
+    "num_hidden_layers": 256,
+    "num_attention_heads": 4096,
+    "num_key_value_heads": 4096,
+    "hidden_size": 1 << 20,
+    "intermediate_size": 1 << 20,
+    "max_position_embeddings": 1 << 30,
+}
+VQ_LIMITS = {"num_res_blocks": 16, "base_channels": 1 << 16, "embed_dim": 1 << 16, "latent_channels": 1 << 16}
+LEVELS, MULTIPLIER = 10, 64  # of the VQ's channel_multiplier: how many numbers, how large
+# config.json may hold what upstream would obey: another weight file, kernels from the hub, quantisation, code.
+NAMED = {"architectures", "boi_token_id", "eoi_token_id", "rope_theta", "rope_scaling"}  # in published configs
+DESCRIBING, DESCRIBING_VQ = {*ChameleonConfig.__annotations__, *NAMED}, {*ChameleonVQVAEConfig.__annotations__}
 DECODER, VQ = "model.vqmodel.decoder.", "model.vqmodel."
 
 
@@ -74,32 +92,59 @@ def locate(path: str | Path, revision: str | None = None) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json as it is written there."""
     file = folder / "config.json"
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: missing") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not valid JSON: {error}") from error
+    raw = _json(file)
     if not isinstance(raw, dict) or raw.get("model_type") != "chameleon":
         raise CheckpointError(f"{file}: model_type is not chameleon")
     return raw
 
 
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(_content(file).decode())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not valid JSON: {error}") from error
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return read_bytes(file, MAX_WORDS)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: missing") from None
+    except InputError as error:
+        raise CheckpointError(str(error)) from error
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {error.strerror}") from error
+
+
 def skeleton(raw: dict[str, Any], file: Path) -> Chameleon:
     """The model a config describes, without weights (on the meta device); its `.config` is upstream's object."""
-    vq = raw.get("vq_config")
-    if isinstance(vq, dict) and vq.get("attn_type", "vanilla") is None:
-        raw = raw | {"vq_config": vq | {"attn_type": "none"}}  # upstream documents null and then refuses it
+    told = {key: value for key, value in raw.items() if key in DESCRIBING}
+    vq = {key: value for key, value in (raw.get("vq_config") or {}).items() if key in DESCRIBING_VQ}
+    if vq.get("attn_type", "vanilla") is None:
+        vq["attn_type"] = "none"  # upstream documents null and then refuses it
+    levels = vq.get("channel_multiplier", ())
+    wrong = [name for name, most in LIMITS.items() if not _within(told.get(name), most)]
+    wrong += [f"vq_config.{name}" for name, most in VQ_LIMITS.items() if not _within(vq.get(name), most)]
+    if not isinstance(levels, list | tuple) or len(levels) > LEVELS or not all(_within(n, MULTIPLIER) for n in levels):
+        wrong.append("vq_config.channel_multiplier")
+    if vq.get("in_channels", 3) != 3:
+        wrong.append("vq_config.in_channels")
+    if wrong:
+        raise CheckpointError(f"{file}: no model can be built from it: {wrong[0]} is out of range")
     try:
         with torch.device("meta"):
-            return Chameleon(ChameleonConfig.from_dict(raw))
+            return Chameleon(ChameleonConfig.from_dict(told | {"vq_config": vq}))
     except Exception as error:  # whatever goes wrong while building from a config is the config's fault
         raise CheckpointError(f"{file}: no model can be built from it: {' '.join(str(error).split())}") from error
 
 
+def _within(value: Any, most: int) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most)
+
+
 def read_companions(folder: Path) -> dict[str, bytes]:
     """Tokenizer, processor and generation files, byte for byte: saving writes them back unchanged."""
-    return {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+    return {name: _content(folder / name) for name in COMPANIONS if (folder / name).is_file()}
 
 
 def read_weights(folder: Path, frame: Chameleon, dtype: str, other_vq: bool = False) -> Chameleon:
@@ -110,9 +155,12 @@ def read_weights(folder: Path, frame: Chameleon, dtype: str, other_vq: bool = Fa
     torch_dtype = _torch_dtype(dtype)
     wanted = {name: list(tensor.shape) for name, tensor in frame.state_dict().items()}
     _check_tensors(folder, wanted, {name for name in wanted if other_vq and name.startswith(VQ)})
-    return Chameleon.from_pretrained(
-        folder, config=frame.config, dtype=torch_dtype, use_safetensors=True, local_files_only=True
-    )
+    state: dict[str, Tensor] = {}
+    for file in _weight_files(folder):
+        with safe_open(file, "pt") as tensors:
+            state |= {name: tensors.get_tensor(name) for name in tensors.keys()}
+    # Given the folder, upstream would also look into it for adapters, generation settings and the index.
+    return Chameleon.from_pretrained(None, config=frame.config, state_dict=state, dtype=torch_dtype)
 
 
 def write(
@@ -183,6 +231,8 @@ def _check_tensors(folder: Path, wanted: dict[str, list[int]], optional: Set[str
         for name, shape in _header(file).items():
             if name not in wanted:
                 raise CheckpointError(f"{file}: tensor {name} has no place in this model")
+            if name in found:
+                raise CheckpointError(f"{file}: tensor {name} is in {found[name].name} too")
             if shape != wanted[name]:
                 raise CheckpointError(f"{file}: tensor {name} has shape {shape}, expected {wanted[name]}")
             found[name] = file
@@ -194,13 +244,26 @@ def _check_tensors(folder: Path, wanted: dict[str, list[int]], optional: Set[str
 
 
 def _header(file: Path) -> dict[str, list[int]]:
+    """Shape by tensor name. Raises CheckpointError for a file that is none, or a tensor that is not of real numbers."""
     try:
+        if not file.is_file():
+            raise FileNotFoundError
+        with open(file, "rb") as start:
+            length = int.from_bytes(start.read(8), "little")
+        if length > MAX_HEADER:  # or the file is of another kind, and these bytes mean something else
+            raise CheckpointError(f"{file}: not a readable safetensors file: a header of {length:,} bytes")
         with safe_open(file, "pt") as tensors:
-            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}
+            shapes = {name: one.get_shape() for name, one in slices.items()}
+            kinds = {name: one.get_dtype() for name, one in slices.items()}
     except FileNotFoundError:
         raise CheckpointError(f"{file}: missing") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:  # ValueError: a NUL in its name
         raise CheckpointError(f"{file}: not a readable safetensors file: {error}") from error
+    for name, kind in kinds.items():
+        if kind not in NUMBERS:
+            raise CheckpointError(f"{file}: tensor {name} is of type {kind}")
+    return shapes
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -209,12 +272,12 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            names = sorted(set(_json(index)["weight_map"].values()))
+        except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{index}: not a weight index: {error}") from error
         for name in names:
-            if Path(name).name != name:
-                raise CheckpointError(f"{index}: shard {name!r} is not a plain file name")
+            if not isinstance(name, str) or Path(name).name != name or len(name) > 255:
+                raise CheckpointError(f"{index}: shard {str(name)[:200]!r} is not a plain file name")
         return [folder / name for name in names]
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
     if pickles:
