@@ -160,6 +160,8 @@ def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
         options.model_path,
         device=options.device,
         dtype=options.dtype,
+        max_memory=options.max_gpu_memory,
+        quantize=options.quantize,
         processor_path=options.processor_path,
         vq_path=options.vq_ref_path,
         language_model=options.backend == "transformers",
