@@ -25,6 +25,7 @@ Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-on
 Template = Literal["plain", "templated"]
 Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
 Engine = Literal["transformers", "vllm"]
+Quantize = Literal["8bit", "4bit"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
 
 
@@ -95,18 +96,30 @@ class GenerateOptions:
     batch_size: int = option(16, help="answers made together on a device")
     compile: bool = option(False, help="compile the decoding step, for GPUs, transformers only")
     device: str = option(
-        "cpu", help="torch device, or several with commas between, a process each; with vllm that of the VQ module"
+        "cpu",
+        help="torch device; several with commas between, a process each; or auto: all GPUs, then the CPU, in one; "
+        "with vllm that of the VQ module",
     )
+    max_gpu_memory: str | None = option(None, help="most that weights take on each GPU, as 10GiB; device auto only")
     dtype: Dtype = option("float32", help="precision of the language model")
+    quantize: Quantize | None = option(None, help="bits of the layers' weights; needs the extra lowmem")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples", "tensor_parallel_size")
         if self.tensor_parallel_size > 1 and self.backend != "vllm":
-            raise InputError("only backend vllm spreads a model over GPUs", field="tensor_parallel_size")
+            raise InputError("is backend vllm's; device auto spreads a model over GPUs", field="tensor_parallel_size")
         if not all(self.devices):
             raise InputError(f"a name is missing in {self.device!r}", field="device")
         if len(self.devices) > 1 and self.backend == "vllm":
             raise InputError("backend vllm takes several devices by tensor_parallel_size, not a list", field="device")
+        if len(self.devices) > 1 and "auto" in self.devices:
+            raise InputError("auto stands alone: it takes all devices there are", field="device")
+        if self.compile and self.device == "auto":
+            raise InputError("is for a model on one device", field="compile")
+        if self.quantize is not None and self.backend == "vllm":
+            raise InputError("backend vllm reads the weights as they are", field="quantize")
+        if self.max_gpu_memory is not None and (self.device != "auto" or self.backend == "vllm"):
+            raise InputError("only device auto of backend transformers heeds it", field="max_gpu_memory")
         at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed", "guidance_scale")
         if self.num_samples > 1 and not self.do_sample:
             raise InputError("greedy decoding gives the same answer every time; do_sample", field="num_samples")

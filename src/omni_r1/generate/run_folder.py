@@ -27,7 +27,8 @@ from omni_r1.trajectory import Text
 
 RESULT = "result.json"  # of one row, in the row's own folder
 # What may change between a run and its continuation: it decides how, not what, is answered.
-HOW = {"batch_size", "device", "resume", "retry_errors", "verbose", "input", "output_dir", "priority_terms", "compile"}
+HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
+HOW |= {"input", "output_dir", "priority_terms"}
 
 
 class RunFolder:

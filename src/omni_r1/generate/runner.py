@@ -162,6 +162,8 @@ def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
     devices = options.devices
     loading: dict[str, Any] = {
         "dtype": options.dtype,
+        "max_memory": options.max_gpu_memory,
+        "quantize": options.quantize,
         "processor_path": options.processor_path,
         "vq_path": options.vq_ref_path,
     }

@@ -329,6 +329,7 @@ class GrowingLayer(DynamicLayer):
     def join(self, fresh: "GrowingLayer", source: Tensor, length: int) -> None:
         """Take in rows `source` of a fresh layer; both are moved to end at column `length`."""
         keys, values = fresh._show()
+        source = source.to(keys.device)  # layers may lie on several devices
         if not self.is_initialized:
             self.lazy_initialization(keys[:0], values[:0])
             self.room = keys[source], values[source]
@@ -343,6 +344,7 @@ class GrowingLayer(DynamicLayer):
 
     def keep(self, places: Tensor, unused: int) -> None:
         """Keep these rows, without the first `unused` columns."""
+        places = places.to(self.room[0].device)
         self.room = self.room[0][places][:, :, unused:], self.room[1][places][:, :, unused:]
         self.length -= unused
         self._show()

@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from omni_r1.errors import InputError
-from omni_r1.model import checkpoint, vq
+from omni_r1.model import checkpoint, placement, vq
 from omni_r1.model.chameleon import Chameleon
 from omni_r1.model.checkpoint import CheckpointError
+from omni_r1.options import Quantize
 from omni_r1.trajectory import TEMPLATES, Trajectory, interleave
 from omni_r1.trajectory import Image as Codes
 from omni_r1.vocabulary import Vocabulary
@@ -77,7 +78,10 @@ class Omni:
         return TransformersBackend(self).generate(prompts, SamplingOptions(**options))
 
     def save(self, path: str | Path, dtype: str | None = None) -> None:
-        """Write the published layout to folder `path`; `dtype` stores the language model in another precision."""
+        """Write the published layout to folder `path`; `dtype` stores the language model in another precision.
+
+        Raises CheckpointError where weights are quantized, or kept on the CPU for a GPU: they are not at hand then.
+        """
         checkpoint.write(Path(path), self.model, self.config, self.companions, dtype)
 
 
@@ -86,6 +90,8 @@ def load(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    max_memory: placement.MaxMemory = None,
+    quantize: Quantize | None = None,
     revision: str | None = None,
     processor_path: str | Path | None = None,
     vq_path: str | Path | None = None,
@@ -94,12 +100,22 @@ def load(
     """Load a checkpoint in the published layout from a folder, or by hub id where no such folder exists; `miniature`
     is the one that comes with the package.
 
-    `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32. Tokenizer and processor
-    may come from `processor_path`, and the VQ module from the checkpoint `vq_path` instead. Without `language_model`
-    only the VQ module is read, for a backend that has the language model elsewhere: the result encodes and decodes.
+    `dtype` (float32, bfloat16, float16) is the language model's; the VQ module is always fp32. Device `auto` spreads
+    the layers over the GPUs there are, with weights up to `max_memory` on each (see `placement.room`), and keeps on the
+    CPU what does not fit. `quantize` (8bit, 4bit) makes the layers' weights, but not the head and the VQ module, that
+    small by bitsandbytes, which comes with the extra `lowmem`.
+
+    Tokenizer and processor may come from `processor_path`, and the VQ module from the checkpoint `vq_path` instead.
+    Without `language_model` only the VQ module is read, for a backend that has the language model elsewhere: the result
+    encodes and decodes.
+
     Raises CheckpointError naming file and tensor, VocabularyError, or InputError for a wrong option.
     """
-    target = _device(device)
+    auto = device == placement.AUTO
+    if max_memory is not None and not auto:
+        raise InputError(f"only device {placement.AUTO} heeds it", field="max_memory")
+    sizes = placement.room(max_memory) if auto else {}
+    home = next(iter(sizes)) if auto else _device(device)
     folder = checkpoint.locate(path, revision)
     raw = checkpoint.read_config(folder)
     words = folder if processor_path is None else checkpoint.locate(processor_path)
@@ -107,14 +123,15 @@ def load(
     vocabulary = Vocabulary.from_checkpoint(folder, words)
     frame = checkpoint.skeleton(raw, folder / "config.json")
     if language_model:
-        model = checkpoint.read_weights(folder, frame, dtype, other_vq=vq_path is not None)
+        wide = checkpoint.torch_dtype(dtype)
+        bits = placement.quantization(quantize, wide)
+        places = placement.placement(frame, sizes, wide, quantize) if auto else {"": home}
+        model = checkpoint.read_weights(folder, frame, wide, places, bits, other_vq=vq_path is not None)
     else:
         model = frame  # its language model stays on the meta device
-        model.model.vqmodel.to_empty(device="cpu")
+        model.model.vqmodel.to_empty(device=home)
     if vq_path is not None or not language_model:
         checkpoint.read_vq(checkpoint.locate(vq_path or folder), model)
-    part: torch.nn.Module = model if language_model else model.model.vqmodel
-    part.to(target)
     return Omni(model, vocabulary, raw, companions)
 
 

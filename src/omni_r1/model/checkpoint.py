@@ -7,7 +7,7 @@ same layout back, so that what this project trains loads here and in the origina
 import json
 import os
 import tempfile
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from huggingface_hub import save_torch_state_dict, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import ChameleonConfig
+from transformers import BitsAndBytesConfig, ChameleonConfig
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 
 from omni_r1 import shipped
@@ -147,12 +147,19 @@ def read_companions(folder: Path) -> dict[str, bytes]:
     return {name: _content(folder / name) for name in COMPANIONS if (folder / name).is_file()}
 
 
-def read_weights(folder: Path, frame: Chameleon, dtype: str, other_vq: bool = False) -> Chameleon:
-    """`frame` with the folder's weights, on the CPU: the language model in `dtype`, the VQ module in fp32.
+def read_weights(
+    folder: Path,
+    frame: Chameleon,
+    dtype: torch.dtype,
+    places: Mapping[str, Any],
+    quantization: BitsAndBytesConfig | None = None,
+    other_vq: bool = False,
+) -> Chameleon:
+    """`frame` with the folder's weights: the language model in `dtype` or quantized, the VQ module in fp32.
 
-    With `other_vq` the folder may lack tensors of the VQ module: they are read from elsewhere.
+    `places` has a device for each part by its name, "" for the whole. With `other_vq` the folder may lack tensors of
+    the VQ module: they are read from elsewhere.
     """
-    torch_dtype = _torch_dtype(dtype)
     wanted = {name: list(tensor.shape) for name, tensor in frame.state_dict().items()}
     _check_tensors(folder, wanted, {name for name in wanted if other_vq and name.startswith(VQ)})
     state: dict[str, Tensor] = {}
@@ -160,7 +167,14 @@ def read_weights(folder: Path, frame: Chameleon, dtype: str, other_vq: bool = Fa
         with safe_open(file, "pt") as tensors:
             state |= {name: tensors.get_tensor(name) for name in tensors.keys()}
     # Given the folder, upstream would also look into it for adapters, generation settings and the index.
-    return Chameleon.from_pretrained(None, config=frame.config, state_dict=state, dtype=torch_dtype)
+    return Chameleon.from_pretrained(
+        None,
+        config=frame.config,
+        state_dict=state,
+        dtype=dtype,
+        device_map=dict(places),
+        quantization_config=quantization,
+    )
 
 
 def write(
@@ -168,9 +182,14 @@ def write(
 ) -> None:
     """Write the published layout. `dtype` stores the language model in another precision; the VQ keeps fp32.
 
-    Weights are written beside their place and moved there when whole; config.json goes last.
+    Weights are written beside their place and moved there when whole; config.json goes last. Raises CheckpointError,
+    before anything is written, for a model whose weights are quantized or not all at hand.
     """
-    stored = _torch_dtype(dtype) if dtype else model.dtype
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise CheckpointError(f"{folder}: quantized weights are no published checkpoint; load without quantize to save")
+    if any(weight.is_meta for weight in model.parameters()):
+        raise CheckpointError(f"{folder}: weights are offloaded; load on one device to save")
+    stored = torch_dtype(dtype) if dtype else model.dtype
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: tensor.detach().to(torch.float32 if name.startswith(VQ) else stored).contiguous()
@@ -202,7 +221,7 @@ def _write_weights(folder: Path, state: dict[str, Tensor]) -> None:
             old.unlink(missing_ok=True)
 
 
-def _torch_dtype(name: str) -> torch.dtype:
+def torch_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"'{name}' is not one of {', '.join(DTYPES)}", field="dtype")
     return DTYPES[name]
