@@ -15,7 +15,6 @@ from typing import Any
 from PIL import Image as Picture
 
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import write_atomic
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
 from omni_r1.generate.questions import Question, input_files, read_questions
 from omni_r1.generate.run_folder import RESULT, RunFolder, record_of
@@ -251,7 +250,6 @@ def keep(one: Answered, folder: RunFolder, omni: Omni, several: bool) -> dict[st
         lambda picture, short: folder.picture(picture, f"{name}/{short}"),
         one.task.seeds[one.place],
     )
-    (folder.path / name).mkdir(exist_ok=True)
-    write_atomic(folder.path / name / RESULT, json.dumps(record, indent=1) + "\n")
+    folder.write(f"{name}/{RESULT}", json.dumps(record, indent=1) + "\n")
     folder.add(record)
     return record
