@@ -38,13 +38,15 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             going_on = resume and (self.path / log).exists()
-            if going_on:
+            if going_on:  # before anything is taken away: a run that cannot go on stays as it is
                 self._same(options)
+                self.log = AppendLog(self.path / log)
             for name in (REPORT, SUMMARY) if going_on else (REPORT, SUMMARY, log):
                 (self.path / name).unlink(missing_ok=True)
             remove_unfinished(self.path)
             write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")
-            self.log = AppendLog(self.path / log)
+            if not going_on:  # a log that is there belongs to the run.json beside it
+                self.log = AppendLog(self.path / log)
         except OSError as error:
             raise InputError(f"cannot be written: {error}", file=path, field="output_dir") from error
         self.records = {key_of(record): record for record in self.log.rows}
