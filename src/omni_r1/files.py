@@ -1,5 +1,6 @@
 """Everything that touches the disk: images within bounds, paths that stay inside, rows with errors, durable writes."""
 
+import contextlib
 import http.client
 import io
 import ipaddress
@@ -33,6 +34,7 @@ UNICAST = ipaddress.ip_network("2000::/3")  # all that IPv6 has given out
 # 6to4, which also hides an IPv4 address; and what the protocols keep to themselves, which Python takes for public.
 RESERVED = [ipaddress.ip_network("2002::/16"), ipaddress.ip_network("192.0.0.0/24")]
 CRC = "crc"
+UNFINISHED = ".unfinished"  # ends the name of a file that is being written
 
 
 def open_image(
@@ -225,25 +227,56 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | InputEr
                     yield number, InputError(f"malformed JSON: {error}", file=path, row=number)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever the system refuses meanwhile becomes an InputError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", file=path) from error
+
+
 def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: temporary file beside it, fsync, rename, fsync of the folder."""
+    """Write a file whole or not at all: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises InputError naming the file where the system refuses. A process that is killed may leave the temporary file
+    behind; `remove_unfinished` takes it away.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content.encode() if isinstance(content, str) else content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    data = content.encode() if isinstance(content, str) else content
+    with writing(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
+        try:
+            try:
+                _write(handle, data)
+            finally:
+                os.close(handle)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                os.unlink(temporary)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _write(handle: int, data: bytes) -> None:
+    """All of `data`, on disk on return. No buffer: what the disk refuses must not be tried again when a file closes."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
+    os.fsync(handle)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that killed calls of `write_atomic` left in a folder and in those right below it."""
+    for pattern in (f".*{UNFINISHED}", f"*/.*{UNFINISHED}"):
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def _sum(row: dict[str, Any]) -> str:
@@ -258,19 +291,27 @@ class AppendLog:
     """An append-only JSONL file: each row is on disk before `append` returns, with a checksum in its key `crc`.
 
     Opening reads the rows that are there (`rows`, without `crc`). A last line that was cut off is dropped from the
-    file; a damaged line before it raises InputError.
+    file; a damaged line before it raises InputError. So does a file that cannot be read or written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, Any]] = []
         good = self._read() if self.path.exists() else 0
-        self._file = open(self.path, "ab")
-        self._file.truncate(good)
+        self._open()
+        with writing(self.path):
+            os.ftruncate(self._file.fileno(), good)
+
+    def _open(self) -> None:
+        with writing(self.path):
+            self._file = open(self.path, "ab", buffering=0)
 
     def _read(self) -> int:
         """Fill `rows`; the number of bytes that hold whole rows."""
-        data, good = self.path.read_bytes(), 0
+        try:
+            data, good = self.path.read_bytes(), 0
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", file=self.path) from error
         for number, line in enumerate(data.splitlines(keepends=True), 1):
             whole = line.endswith(b"\n")
             try:
@@ -288,16 +329,15 @@ class AppendLog:
         return good
 
     def append(self, row: dict[str, Any]) -> None:
-        self._file.write(_line(row).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            _write(self._file.fileno(), _line(row).encode())
         self.rows.append(row)
 
     def rewrite(self, rows: Sequence[dict[str, Any]]) -> None:
         """Replace all rows, whole or not at all."""
         write_atomic(self.path, "".join(_line(row) for row in rows))
         self._file.close()
-        self._file = open(self.path, "ab")
+        self._open()
         self.rows = list(rows)
 
     def close(self) -> None:

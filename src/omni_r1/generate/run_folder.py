@@ -16,7 +16,7 @@ import torch
 from PIL import Image as Picture
 
 from omni_r1.errors import InputError
-from omni_r1.files import AppendLog, write_atomic
+from omni_r1.files import AppendLog, remove_unfinished, write_atomic, writing
 from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
 from omni_r1.grammar import Grammar, images_whole
@@ -38,14 +38,16 @@ class RunFolder:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / REPORT).unlink(missing_ok=True)
-            (self.path / SUMMARY).unlink(missing_ok=True)
-            if resume and (self.path / log).exists():
+            going_on = resume and (self.path / log).exists()
+            if going_on:  # before anything is taken away: a run that cannot go on stays as it is
                 self._same(options)
-            else:
-                (self.path / log).unlink(missing_ok=True)
+                self.log = AppendLog(self.path / log)
+            for name in (REPORT, SUMMARY) if going_on else (REPORT, SUMMARY, log):
+                (self.path / name).unlink(missing_ok=True)
+            remove_unfinished(self.path)
             write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")
-            self.log = AppendLog(self.path / log)
+            if not going_on:  # a log that is there belongs to the run.json beside it
+                self.log = AppendLog(self.path / log)
         except OSError as error:
             raise InputError(f"cannot be written: {error}", file=path, field="output_dir") from error
         self.records = {key_of(record): record for record in self.log.rows}
@@ -87,10 +89,15 @@ class RunFolder:
         """Store a picture; its path relative to the folder. `name` is made of numbers, never of a row's id."""
         content = io.BytesIO()
         opaque(image).save(content, "PNG")
-        file = self.path / f"{name}.png"
-        file.parent.mkdir(exist_ok=True)
-        write_atomic(file, content.getvalue())
+        self.write(f"{name}.png", content.getvalue())
         return f"{name}.png"
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file of the folder, in a folder of its own where its name says so."""
+        file = self.path / name
+        with writing(file):
+            file.parent.mkdir(exist_ok=True)
+        write_atomic(file, content)
 
 
 def for_record(picture: Picture.Image, pixels: int) -> Picture.Image:

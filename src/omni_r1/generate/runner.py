@@ -15,7 +15,6 @@ from typing import Any
 from PIL import Image as Picture
 
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import write_atomic
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
 from omni_r1.generate.questions import Question, input_files, open_source, read_questions
 from omni_r1.generate.run_folder import RESULT, RunFolder, for_record, record_of
@@ -264,7 +263,6 @@ def keep(one: Answered, folder: RunFolder, omni: Omni, several: bool, strict: bo
         one.task.seeds[one.place],
         strict,
     )
-    (folder.path / name).mkdir(exist_ok=True)
-    write_atomic(folder.path / name / RESULT, json.dumps(record, indent=1) + "\n")
+    folder.write(f"{name}/{RESULT}", json.dumps(record, indent=1) + "\n")
     folder.add(record)
     return record
