@@ -18,7 +18,7 @@ from typing import Any
 
 from omni_r1.errors import OmniError
 
-HANG = 60  # seconds after which the process ends itself, telling where it is
+HANG = 120  # seconds after which the process ends itself, telling where it is
 Case = tuple[str, Callable[[], Any]]
 
 
