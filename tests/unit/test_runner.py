@@ -233,3 +233,14 @@ def test_missing_column_is_named(tmp_path, checkpoint, capsys):
     words = ["--model-path", str(checkpoint), "--data", str(data), "--output-dir", str(tmp_path / "out")]
     assert main(["bench", *words]) == 2
     assert "field 'answer': column is missing" in capsys.readouterr().err
+
+
+def test_a_row_beyond_the_models_positions_is_told(tmp_path, capsys):
+    """A published checkpoint says 4096 and is used up to 12,000: no error, but worth a line."""
+    path = write_checkpoint(tmp_path / "model", max_position_embeddings=16)
+    for name, text in (("short", "a"), ("long", "what is it? " * 4)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": text}) + "\n")
+        words = ["--input", str(tmp_path / f"{name}.jsonl"), "--model-path", str(path)]
+        assert main(["generate", *words, "--output-dir", str(tmp_path / "out"), "--max-new-tokens", "4"]) == 0
+        told = "long.jsonl: a row has" in (err := capsys.readouterr().err) and "max_position_embeddings is 16" in err
+        assert told == (name == "long")

@@ -205,7 +205,7 @@ def answer_file(
             tasks.append(Task(question, missing, [first + sample for sample in missing]))
     if folder.records:
         print(f"{path.name}: {len(folder.records)} answers are there already", file=sys.stderr)
-    started, tokens = time.monotonic(), 0
+    started, tokens, longest = time.monotonic(), 0, 0
     for one in answer(
         backend,
         omni,
@@ -216,10 +216,13 @@ def answer_file(
         label=path.name,
     ):
         record = keep(one, folder, omni, count > 1, options.strict_decode)
-        tokens += record["tokens"]
+        tokens, longest = tokens + record["tokens"], max(longest, len(one.completion.ids))
         if options.verbose:
             print(f"{record['id']}: {record['error'] or record['text']}", file=sys.stderr)
     seconds = time.monotonic() - started
+    if longest > (made_for := omni.model.config.max_position_embeddings):
+        what = f"a row has {longest} tokens with its prompt, the checkpoint's max_position_embeddings is {made_for}"
+        print(f"omni-r1: warning: {path.name}: {what}", file=sys.stderr)
     in_order = sorted(questions, key=lambda question: question.row)
     keys = [(question.id, sample) for question in in_order for sample in range(count)]
     figures = {

@@ -5,10 +5,11 @@ encoded and decoded by the `Omni` beside the backend.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vllm.config import VllmConfig
+from vllm.config import VllmConfig, get_current_vllm_config
 from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
 from vllm.model_executor.models.llama import LlamaAttention, LlamaDecoderLayer, LlamaForCausalLM, LlamaModel
@@ -46,17 +47,43 @@ class HeadNorm(nn.Module):
 
 
 class Attention(LlamaAttention):
+    """Heads of a width that the attention kernel lacks (on CPUs all below 32) get zeros behind them just for it.
+
+    Zeros add nothing to the products of queries and keys, whose scale stays that of the true width.
+    """
+
+    attn: Any
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.q_norm = HeadNorm(self.num_heads, self.total_num_heads, self.head_dim)
         self.k_norm = HeadNorm(self.num_kv_heads, self.total_num_kv_heads, self.head_dim)
+        widths = self.attn.attn_backend.get_supported_head_sizes()  # empty: no list, and it was asked already
+        width = min((width for width in widths if width >= self.head_dim), default=self.head_dim)
+        self.spare = width - self.head_dim
+        if self.spare:
+            name = self.attn.layer_name
+            del get_current_vllm_config().compilation_config.static_forward_context[name]
+            settings = {each: kwargs[each] for each in ("cache_config", "quant_config", "attn_type")}
+            self.attn = type(self.attn)(
+                self.num_heads, width, self.scaling, num_kv_heads=self.num_kv_heads, prefix=name, **settings
+            )
 
     def forward(self, positions: Tensor, hidden_states: Tensor) -> Tensor:
         states, _ = self.qkv_proj(hidden_states)
         q, k, v = states.split([self.q_size, self.kv_size, self.kv_size], dim=-1)
         q, k = self.rotary_emb(positions, self.q_norm(q), self.k_norm(k))
-        output, _ = self.o_proj(self.attn(q, k, v))
+        attended = self.attn(*map(self._widened, (q, k, v)))
+        if self.spare:
+            attended = attended.unflatten(-1, (self.num_heads, -1))[..., : self.head_dim].flatten(-2)
+        output, _ = self.o_proj(attended)
         return output
+
+    def _widened(self, states: Tensor) -> Tensor:
+        """States (T, heads * head_dim) with `spare` zeros behind each head."""
+        if not self.spare:
+            return states
+        return nn.functional.pad(states.unflatten(-1, (-1, self.head_dim)), (0, self.spare)).flatten(-2)
 
 
 class DecoderLayer(LlamaDecoderLayer):
