@@ -74,11 +74,7 @@ def picture_cases(folder: Path, watch: Watch) -> Iterator[Case]:
     for half in (0, 1):
         source = write_rows(root / f"rows-{half}.jsonl", [{"prompt": "a", "images": ["good.png"]}, *listed[half::2]])
         yield f"run-{half}", lambda source=source: answers(checkpoint, source, folder / "out")
-<<<<<<< HEAD
-    many = write_rows(root / "many.jsonl", [{"prompt": "a", "images": ["ok-largest-bits.png"] * 2}] * 2)
-=======
     many = write_rows(root / "many.jsonl", [{"prompt": "a", "images": ["ok-largest-bits.png"]}] * 2)
->>>>>>> hostile
     yield "run-of-large-ones", lambda: answers(checkpoint, many, folder / "out")
 
 

@@ -23,11 +23,7 @@ FAMILIES = {
     "suites": 100,
     "checkpoints": 280,
 }  # and how many cases at least
-<<<<<<< HEAD
-SECONDS = 5.0  # of computing; a case that waits instead is ended by the process itself after a minute
-=======
 SECONDS = 5.0  # of computing; a case that waits instead is ended by the process itself after two minutes
->>>>>>> hostile
 WAITING = 30.0  # seconds by the clock, on a machine that does other things too
 MEGABYTES = 1024  # above the clean run
 RUNS = ("run", "report-", "bench-", "input-", "path", "root", "addresses")  # cases of a name without a verdict
