@@ -12,6 +12,7 @@ from omni_r1.cli import main
 from omni_r1.data.miniature.corpus import BASE_TASKS, TASK_NAMES, captioned
 from omni_r1.data.miniature.tiles import read
 from omni_r1.data.miniature.world import TASKS, Sample, sample
+from omni_r1.generate.questions import open_source
 from omni_r1.options import SHIPPED, BenchOptions
 from omni_r1.trajectory import Image
 
@@ -23,7 +24,7 @@ def bench(folder, **changed) -> dict:
 
 
 def pixels(question) -> np.ndarray:
-    return np.asarray(question.open_images()[0].convert("RGB"))
+    return np.asarray(open_source(question.images[0], question.where))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_another_picture_another_answer(summary, tmp_path):
 
 def test_the_picture_comes_back_from_its_codes():
     omni = load(str(shipped.MODEL))
-    pictures = [question.open_images()[0].convert("RGB") for question in load_suite(SHIPPED).questions[:8]]
+    pictures = [open_source(question.images[0], question.where) for question in load_suite(SHIPPED).questions[:8]]
     ids = omni.encode(pictures)
     assert ids.shape == (8, omni.vocabulary.image_length)
     assert (omni.encode(omni.decode(ids)) == ids).float().mean() > 0.99

@@ -11,7 +11,8 @@ from transformers.cache_utils import DynamicLayer
 import omni_r1
 from omni_r1.errors import InputError
 from omni_r1.generate import Completion, SamplingOptions, TransformersBackend
-from omni_r1.generate.transformers_backend import GrowingLayer, choose, process
+from omni_r1.generate.batch import GrowingLayer
+from omni_r1.generate.transformers_backend import choose, process
 from omni_r1.model import Omni
 from omni_r1.trajectory import Image, Text, Trajectory
 from rescoring import assert_rescored

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Cache
 
 from omni_r1.generate.backend import Row
-from omni_r1.generate.transformers_backend import Batch, GrowingLayer
+from omni_r1.generate.batch import Batch, GrowingLayer
 from omni_r1.model.chameleon import Chameleon
 
 LEAST_COLUMNS = 1024

@@ -40,10 +40,6 @@ class Question:
     row: int = 0
     where: dict[str, Any] = field(default_factory=dict)
 
-    def open_images(self) -> list[Picture.Image]:
-        """Its pictures. Raises InputError naming file, row and picture."""
-        return [open_source(source, self.where) for source in self.images]
-
 
 def open_source(source: Source, where: dict[str, Any]) -> Picture.Image:
     """A picture, RGB on white. Raises InputError at the place given."""
