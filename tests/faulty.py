@@ -75,11 +75,15 @@ def counting(number: int, name: str, path: Path, do: Callable[[], Any], half: Ha
     return do()
 
 
-def killing(at: int, moment: str) -> Strike:
-    """SIGKILL at operation `at`, at one of MOMENTS."""
+def killing(at: int, moment: str, written: str | None = None) -> Strike:
+    """SIGKILL at operation `at`, at one of MOMENTS. With `written`, only writes to the file of that name count."""
+    writes = 0
 
     def strike(number: int, name: str, path: Path, do: Callable[[], Any], half: Half) -> Any:
-        if number != at:
+        nonlocal writes
+        writes += name == "write" and path.name == written
+        counts = written is None or (name == "write" and path.name == written)
+        if not counts or at != (number if written is None else writes):
             return do()
         {"before": lambda: None, "half": half, "after": do}[moment]()
         os.kill(os.getpid(), signal.SIGKILL)

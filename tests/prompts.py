@@ -65,7 +65,7 @@ class Case:
 
     def options(self, mode: str) -> dict:
         """Greedy, with room for an answer, or for an image where the answer must do without text or drawings."""
-        return {"mode": mode, "max_new_tokens": (400 if mode == "interleaved" else 100) if self.trained else 60}
+        return {"mode": mode, "max_new_tokens": (400 if mode == "interleaved" else 70) if self.trained else 60}
 
     def within(self, mode: str) -> float:
         """What log-probs may be off by. The miniature kept from text or drawings is off the road it was trained on: its

@@ -1,6 +1,7 @@
 """A run of a few rows on a tiny checkpoint that is loaded once, so that hundreds of such runs take little time."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from omni_r1 import run_record
 from omni_r1.bench import run
 from omni_r1.cli import main
 from omni_r1.generate import runner
+from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import load
+from omni_r1.options import SHIPPED
 from run_files import write_questions
 from tiny import write_checkpoint
 
@@ -22,11 +25,24 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def quick(checkpoint, monkeypatch) -> Iterator[None]:
-    """Nothing is loaded twice, nobody asks for commit and versions, and torch's threads do not wait for each other."""
+    """Nothing is loaded twice and no prompt completed twice; nobody asks for commit and versions."""
     omni, threads = load(checkpoint), torch.get_num_threads()
     torch.set_num_threads(1)
     for module in (runner, run):
         monkeypatch.setattr(module, "load", lambda *_, **__: omni)
+    stream, said = TransformersBackend.stream, {}
+
+    def remembered(self, requests, options, progress=None):
+        for request in requests:
+            key = (*request.prompt, *request.seeds, options)
+            if key not in said:
+                said[key] = list(stream(self, [request], options, progress))
+            for _, place, completion in said[key]:
+                yield request.key, place, completion
+
+    monkeypatch.setattr(TransformersBackend, "stream", remembered)
+    suite = run.load_suite(SHIPPED)
+    monkeypatch.setattr(run, "load_suite", lambda _: replace(suite))
     monkeypatch.setattr(run_record, "_commit", lambda: None)
     monkeypatch.setattr(run_record, "_version", lambda package: None)
     yield

@@ -15,7 +15,7 @@ from omni_r1.files import UNFINISHED, AppendLog
 from omni_r1.run_record import ANSWERS, RESULTS, SUMMARY
 from run_files import Inspector, differences
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROWS = 2
 # What the system says, and which later operations it refuses too: a full disk stays full.

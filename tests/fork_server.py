@@ -1,0 +1,117 @@
+"""A process that has imported everything and loaded the model, and forks a child for each attempt at a verb.
+
+Starting Python, torch and a model takes seconds; a fork takes milliseconds. torch keeps to one thread here, so there
+are no others for a fork to lose. Run as `python fork_server.py MODEL`; `ForkServer` is the other end of its pipes.
+"""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parent
+
+
+class ForkServer:
+    """The test's end: `attempt` runs a verb in a child, and says how it ended."""
+
+    def __init__(self, model: str) -> None:
+        paths = [str(TESTS.parent / "src"), str(TESTS), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = [sys.executable, __file__, model]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def attempt(
+        self,
+        words: list[str],
+        said: Path,
+        *,
+        folder: Path | None = None,
+        kill: tuple[int, str, str | None] | None = None,
+        delay: float | None = None,
+    ) -> int:
+        """Exit code of `omni-r1 WORDS`, -9 where it was killed; what it printed goes into the file `said`.
+
+        kill: the operation below `folder` to die at, as `faulty.killing` takes it. delay: after so many seconds.
+        """
+        order = {"words": words, "said": str(said), "folder": str(folder), "kill": kill, "delay": delay}
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def __enter__(self) -> "ForkServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(model: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    from omni_r1.bench import run
+    from omni_r1.generate import runner
+    from omni_r1.model import load
+
+    loaded = load(model)
+    for module in (runner, run):
+        module.load = functools.partial(_loaded, loaded, model)  # type: ignore[attr-defined]
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            os._exit(child(order))
+        print(ended(pid, order["delay"]), flush=True)
+
+
+def _loaded(omni: Any, model: str, asked: str, **_: object) -> Any:
+    assert asked == model
+    return omni
+
+
+def child(order: dict[str, Any]) -> int:
+    from faulty import Operations, killing
+    from omni_r1.cli import main
+
+    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    if order["kill"]:
+        Operations(Path(order["folder"]), killing(*order["kill"])).install(setattr)
+    try:
+        code = main(order["words"])
+    except BaseException:
+        traceback.print_exc()  # the parent's loop must not go on in the child
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def ended(pid: int, delay: float | None) -> int:
+    """Wait for a child, killing it after `delay` seconds. Only its parent can do so safely: its id is still its own."""
+    if delay is not None:
+        deadline = time.monotonic() + delay
+        while time.monotonic() < deadline:
+            gone, status = os.waitpid(pid, os.WNOHANG)
+            if gone:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
