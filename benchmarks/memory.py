@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,8 @@ def main() -> None:
     asked = parse(MemoryOptions, sys.argv[1:], "memory")
     run = describe_run(asked, seed=0)
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items() if number)
+    if asked.measure:
+        versions += f", bitsandbytes {version('bitsandbytes')}"
     versions += f", commit {(run['commit'] or 'unknown')[:8]}, {run['started'][:10]}"
     with tempfile.TemporaryDirectory() as work:
         seven = write_files(Path(work, "seven"), SEVEN, SEVEN_EYES)
