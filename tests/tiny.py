@@ -124,10 +124,13 @@ def write_files(folder: Path, **changed) -> Path:
 
 
 def write_checkpoint(folder: Path, seed: int = 0, **changed) -> Path:
-    """The same folder with random weights, its head sharpened so that the most likely token stands out."""
+    """The same folder with random weights, its head sharpened so that the most likely token stands out.
+
+    Logits spread alike whatever the width: what fp32 rounds off of them grows with their size.
+    """
     from omni_r1.model import create
 
     omni = create(write_files(folder, **changed), seed=seed)
-    omni.model.lm_head.weight.data *= 30
+    omni.model.lm_head.weight.data *= 30 * (32 / omni.model.config.hidden_size) ** 0.5
     omni.save(folder)
     return folder

@@ -20,7 +20,7 @@ ENVIRONMENT = {
 def run(command: list[str]) -> subprocess.CompletedProcess:
     """Run a Python command in an environment fit for vLLM."""
     done = subprocess.run(
-        [sys.executable, *command], env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=300
+        [sys.executable, *command], env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done

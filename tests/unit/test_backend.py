@@ -14,7 +14,7 @@ from omni_r1.generate import Completion, SamplingOptions, TransformersBackend
 from omni_r1.generate.transformers_backend import GrowingLayer, choose, process
 from omni_r1.model import Omni
 from omni_r1.trajectory import Image, Text, Trajectory
-from rescoring import rescore
+from rescoring import assert_rescored
 from tiny import SIDE, write_checkpoint
 
 S = SIDE * SIDE
@@ -142,7 +142,7 @@ def test_logprobs_are_those_of_a_rescoring(omni, mode, sampling):
     prompts = [[words.bos, *words.encode_text(text)] for text in ("a", "the bc", "in def er th", "")]
     options = SamplingOptions(mode=mode, max_new_tokens=50, seed=3, **sampling)
     for row in TransformersBackend(omni).generate(prompts, options):
-        assert row.logprobs == pytest.approx(rescore(omni, row.ids, row.prompt_length, options), abs=1e-5)
+        assert_rescored(omni, row.ids, row.prompt_length, row.logprobs, options)
         assert max(row.logprobs) <= 1e-6
 
 
