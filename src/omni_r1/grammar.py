@@ -93,13 +93,15 @@ class Grammar:
         return sets
 
     def start(self, prompt_ids: Sequence[int], budget: int) -> State:
-        """The state behind a prompt, with `budget` new tokens allowed. A prompt may leave an image open.
+        """The state behind a prompt, with `budget` new tokens allowed. A prompt may leave an image open: it is the
+        response's, and counts as one of its images.
 
         Raises GrammarError where the open image is broken or does not fit the budget.
         """
         if self.mode in ("unrestricted", "text-only"):
             return State(budget)
-        state = State(budget, self._open_image(prompt_ids))
+        drawn = self._open_image(prompt_ids)
+        state = State(budget, drawn, images=int(drawn is not None))
         if state.drawn is not None:
             missing = self.vocabulary.image_length - state.drawn + 1
             if missing > budget:
@@ -199,10 +201,14 @@ class Grammar:
 
 
 def images_whole(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary) -> list[bool]:
-    """For each image that a response begins: whether it is S codes and EOI."""
+    """For each image of a response, one that the prompt left open included: whether it is S codes and EOI."""
     codes = set(vocabulary.codes.tolist())
+    start = prompt_length
+    while start > 0 and ids[start - 1] in codes:
+        start -= 1
+    start = start - 1 if start > 0 and ids[start - 1] == vocabulary.boi else prompt_length
     whole = []
-    for position in range(prompt_length, len(ids)):
+    for position in range(start, len(ids)):
         if ids[position] == vocabulary.boi:
             image = ids[position + 1 : position + 2 + vocabulary.image_length]
             closed = len(image) == vocabulary.image_length + 1 and image[-1] == vocabulary.eoi

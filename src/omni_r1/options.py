@@ -122,7 +122,7 @@ class GenerateOptions:
             raise InputError("only device auto of backend transformers heeds it", field="max_gpu_memory")
         at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed", "guidance_scale")
         if self.num_samples > 1 and not self.do_sample:
-            raise InputError("greedy decoding gives the same answer every time; do_sample", field="num_samples")
+            raise InputError("needs do_sample: greedy decoding gives one answer every time", field="num_samples")
         if self.retry_errors and not self.resume:
             raise InputError("a run that starts anew has no errors to try again", field="retry_errors")
         for name in ("max_images", "max_text_tokens"):
@@ -133,11 +133,15 @@ class GenerateOptions:
         if self.compile and self.backend == "vllm":
             raise InputError("vLLM compiles by itself", field="compile")
         if self.guidance_scale != 1 and self.backend == "vllm":
-            raise InputError("vLLM samples each request from its own logits alone", field="guidance_scale")
+            raise InputError("backend vllm cannot: it samples each request from its own logits", field="guidance_scale")
         if self.mode == "image-only" and self.max_text_tokens is not None:
             raise InputError("mode image-only says nothing", field="max_text_tokens")
         if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):
-            raise InputError("temperature, top_p and top_k have no effect without it", field="do_sample")
+            raise InputError("is needed: temperature, top_p and top_k have no effect without", field="do_sample")
+        if self.append_boi and self.mode == "text-only":
+            raise InputError("mode text-only draws no image that could begin", field="append_boi")
+        if self.append_boi and self.max_images == 0:
+            raise InputError("the image it begins is one of max_images, which is 0", field="append_boi")
         if self.mode == "text-only" and self.max_images:
             raise InputError("mode text-only draws no images", field="max_images")
         if self.mode == "image-only" and self.max_images == 0:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from omni_r1.errors import OmniError
-from omni_r1.grammar import MODES, Grammar, GrammarError
+from omni_r1.grammar import MODES, Grammar, GrammarError, images_whole
 from omni_r1.trajectory import Image, Text, plain
 from omni_r1.vocabulary import Vocabulary
 
@@ -205,3 +205,18 @@ def test_the_original_greedy_sequences(tiny):
         grammar = Grammar(published, mode.replace("_", "-"))
         ids, length = golden[name].tolist(), len(golden[f"prompt_{prompt}"])
         assert len(grammar.indices(ids, length, 68)) == len(ids) - length
+
+
+def test_an_image_open_in_the_prompt_is_the_responses(vocabulary):
+    """It counts among the images it may have, and among those that are whole or not."""
+    codes, S = vocabulary.codes.tolist(), vocabulary.image_length
+    prompt = [vocabulary.bos, vocabulary.boi, *codes[:3]]
+    grammar = Grammar(vocabulary, max_images=1)
+    state = grammar.start(prompt, 100)
+    for token in [*codes[3:S], vocabulary.eoi]:
+        state = grammar.advance(state, token)
+    assert not grammar.sets[grammar.allowed(state)][vocabulary.boi]
+    assert images_whole([*prompt, *codes[3:S], vocabulary.eoi], len(prompt), vocabulary) == [True]
+    assert images_whole([*prompt, *codes[3:S]], len(prompt), vocabulary) == [False]
+    whole = [vocabulary.bos, vocabulary.boi, *codes[:S], vocabulary.eoi]
+    assert images_whole([*whole, 0], len(whole), vocabulary) == []

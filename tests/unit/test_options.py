@@ -177,6 +177,8 @@ PESFT = {"model_path": "m", "train_data": "d", "output_path": "o"}
         (GenerateOptions, {**GENERATE, "mode": "text-only", "max_images": 2}, "max_images"),
         (GenerateOptions, {**GENERATE, "mode": "image-only", "max_images": 0}, "max_images"),
         (GenerateOptions, {**GENERATE, "max_images": -1}, "max_images"),
+        (GenerateOptions, {**GENERATE, "append_boi": True, "max_images": 0}, "append_boi"),
+        (GenerateOptions, {**GENERATE, "append_boi": True, "mode": "text-only"}, "append_boi"),
         (GenerateOptions, {**GENERATE, "mode": "unrestricted", "max_images": 1}, "max_images"),
         (GenerateOptions, {**GENERATE, "batch_size": 0}, "batch_size"),
         (GenerateOptions, {**GENERATE, "backend": "vllm", "quantize": "8bit"}, "quantize"),

@@ -131,7 +131,7 @@ def input_files(path: Path) -> Iterator[Path]:
 
 
 def _content(row: dict[str, Any], root: Path, allow_network: bool) -> tuple[str, list[Source]]:
-    prompt, listed = row.get("prompt"), row.get("images", [])
+    prompt, listed = row.get("prompt"), [] if row.get("images") is None else row["images"]
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError("must be a text that is not empty", field="prompt")
     if len(prompt) > LONGEST_PROMPT:

@@ -233,7 +233,8 @@ def answer_file(
         "tokens_per_second": tokens / seconds,
     }
     records = folder.finish(keys, figures)
-    print(f"{len(keys)} answers, {tokens} new tokens in {seconds:.1f} s; see {folder.path / ANSWERS}")
+    answered, failed = len(keys) - figures["failed"], f"{figures['failed']} failed, " * bool(figures["failed"])
+    print(f"{answered} answered, {failed}{tokens} new tokens in {seconds:.1f} s; see {folder.path / ANSWERS}")
     return tell_failures(records)
 
 
