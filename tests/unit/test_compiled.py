@@ -6,6 +6,7 @@ import pytest
 
 import omni_r1
 from omni_r1.generate import SamplingOptions, TransformersBackend, compiled, transformers_backend
+from omni_r1.generate.batch import last_states
 from omni_r1.model import Omni
 from prompts import ragged
 from tiny import write_checkpoint
@@ -24,7 +25,7 @@ def few_columns(monkeypatch):
 @pytest.mark.parametrize("more", [{}, {"guidance_scale": 2.0}, {"do_sample": True}], ids=str)
 def test_fixed_shapes(omni, more, monkeypatch):
     """Rows enter and leave, slots are reused, columns double: the ids stay the same."""
-    monkeypatch.setattr(transformers_backend, "compile_decode", lambda device: compiled.decode)
+    monkeypatch.setattr(transformers_backend, "compile_decode", lambda device: last_states)
     prompts, options = ragged(omni, 12, 1), SamplingOptions(max_new_tokens=50, **more)
     fixed = TransformersBackend(omni, 5, compiled=True).generate(prompts, options)
     for got, wanted in zip(fixed, TransformersBackend(omni, 5).generate(prompts, options), strict=True):

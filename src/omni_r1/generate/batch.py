@@ -85,10 +85,15 @@ class Batch:
         first = torch.tensor(starts, device=tokens.device)[:, None]
         positions = (columns[length - tokens.shape[1] :] - first).clamp(min=0)
         mask = (columns >= first).long() if any(starts) else None
-        output = self.model.model(
-            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-        return output.last_hidden_state[:, -1]
+        return last_states(self.model, tokens, positions, mask, cache)
+
+
+def last_states(model: Chameleon, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache) -> Tensor:
+    """Last hidden states (B, H) for tokens (B, n). `mask`: columns in use (B, T), or what is seen (B, 1, n, T)."""
+    output = model.model(
+        input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+    )
+    return output.last_hidden_state[:, -1]
 
 
 class GrowingLayer(DynamicLayer):

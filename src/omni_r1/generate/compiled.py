@@ -11,24 +11,16 @@ from torch import Tensor
 from transformers import Cache
 
 from omni_r1.generate.backend import Row
-from omni_r1.generate.batch import Batch, GrowingLayer
+from omni_r1.generate.batch import Batch, GrowingLayer, last_states
 from omni_r1.model.chameleon import Chameleon
 
 LEAST_COLUMNS = 1024
 Decode = Callable[[Chameleon, Tensor, Tensor, Tensor, Cache], Tensor]
 
 
-def decode(model: Chameleon, tokens: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
-    """Last hidden states (slots, H) for tokens (slots, 1), which see the columns of mask (slots, 1, 1, columns)."""
-    output = model.model(
-        input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    )
-    return output.last_hidden_state[:, -1]
-
-
 def compile_decode(device: torch.device) -> Decode:
-    """`decode`, compiled; on CUDA its launches are recorded and replayed."""
-    return torch.compile(decode, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+    """`last_states`, compiled; on CUDA its launches are recorded and replayed."""
+    return torch.compile(last_states, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
 class FixedBatch(Batch):

@@ -21,7 +21,6 @@ from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
 from omni_r1.grammar import Grammar, images_whole
 from omni_r1.model import Omni
-from omni_r1.model.vq import opaque
 from omni_r1.run_record import REPORT, RUN, SUMMARY, describe_run
 from omni_r1.trajectory import Text
 
@@ -86,9 +85,9 @@ class RunFolder:
         self.records = {key_of(record): record for record in records}
 
     def picture(self, image: Picture.Image, name: str) -> str:
-        """Store a picture; its path relative to the folder. `name` is made of numbers, never of a row's id."""
+        """Store an RGB picture; its path relative to the folder. `name` is made of numbers, never of a row's id."""
         content = io.BytesIO()
-        opaque(image).save(content, "PNG")
+        image.save(content, "PNG")
         self.write(f"{name}.png", content.getvalue())
         return f"{name}.png"
 
