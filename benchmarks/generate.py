@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common import MIDDLE, SEVEN, made_with
 from tables import markdown, put_section
 
 from omni_r1.data.miniature import blank
@@ -27,10 +28,7 @@ from omni_r1.files import write_atomic
 from omni_r1.options import Dtype, option, parse
 from omni_r1.run_record import describe_run
 
-SHAPES: dict[str, dict[str, int]] = {
-    "93m": {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8},
-    "7b": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
-}
+SHAPES = {"93m": MIDDLE, "7b": SEVEN}
 PIXELS = {"93m": 256, "7b": 512}  # images of 256 and of 1024 codes
 WORKER = Path(__file__).with_name("generate_worker.py")
 LONGEST = 4480  # tokens of prompt and response, what vLLM keeps room for
@@ -185,11 +183,9 @@ def main() -> None:
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
     write_atomic(asked.json_path, json.dumps(figures, indent=1) + "\n")
     run = describe_run(asked, seed=0)
-    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items() if number)
     settings = f"{asked.shape}, {asked.dtype}, {asked.device}, {asked.threads} thread{'s' * (asked.threads > 1)}"
-    commit = f"commit {(run['commit'] or 'unknown')[:8]}, {run['started'][:10]}"
     lines = [
-        f"{settings}; {processor()}; {run['machine']}; {versions}; {commit}\n",
+        f"{settings}; {processor()}; {run['machine']}; {made_with(run)}\n",
         table(figures),
         ragged_cost(figures),
     ]

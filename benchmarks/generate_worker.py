@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import forget_peak, resident
 from generate import LONGEST, BenchmarkOptions, chosen_cases, prompts_of, sampling
 from transformers import LogitsProcessor
 
@@ -72,7 +73,7 @@ def worker(backend: str, folder: Path, options: BenchmarkOptions) -> None:
         if not prompts:
             continue
         samples = 1 if backend == "plain" else case.samples
-        forget_peak(options.device)
+        forget_peak_of(options.device)
         extra.clear()
         wall, cpu = time.perf_counter(), time.process_time()
         tokens = run(prompts, sampling(case, vocabulary), samples)
@@ -163,18 +164,17 @@ def bandwidth(device: str) -> float:
     return 2 * source.numel() / min(seconds)
 
 
-def forget_peak(device: str) -> None:
+def forget_peak_of(device: str) -> None:
     if device == "cpu":
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+        forget_peak()
     else:
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak(device: str) -> int:
-    """Most bytes held since `forget_peak`: of the process, or on the device by torch."""
+    """Most bytes held since `forget_peak_of`: of the process, or on the device by torch."""
     if device == "cpu":
-        status = Path("/proc/self/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+        return resident("VmHWM")
     return torch.cuda.max_memory_allocated()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import MIDDLE, SEVEN, made_with
 from tables import markdown, put_section
 
 from omni_r1.data.miniature import blank
@@ -28,8 +29,6 @@ WORKER = Path(__file__).with_name("memory_worker.py")
 GIB, MIB = 2**30, 2**20
 SPARE = 1.25  # a cache layer grows by a quarter at a time, so it may be that much larger than what is in it
 
-SEVEN = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
-MIDDLE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
 EYES = {"num_embeddings": 8192, "embed_dim": 256, "latent_channels": 256, "resolution": 512}
 SEVEN_EYES = EYES | {"channel_multiplier": [1, 1, 2, 2, 4], "base_channels": 128, "num_res_blocks": 2}
 SEVEN_EYES |= {"attn_type": "vanilla"}
@@ -149,10 +148,9 @@ def beside(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     asked = parse(MemoryOptions, sys.argv[1:], "memory")
     run = describe_run(asked, seed=0)
-    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items() if number)
+    versions = made_with(run)
     if asked.measure:
         versions += f", bitsandbytes {version('bitsandbytes')}"
-    versions += f", commit {(run['commit'] or 'unknown')[:8]}, {run['started'][:10]}"
     with tempfile.TemporaryDirectory() as work:
         seven = write_files(Path(work, "seven"), SEVEN, SEVEN_EYES)
         middle = write_files(Path(work, "middle"), MIDDLE, MIDDLE_EYES)

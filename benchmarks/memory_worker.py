@@ -6,30 +6,16 @@ All are resident memory beyond what the process had before it read the checkpoin
 import ctypes
 import json
 import random
-import re
 import sys
 import time
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
+from common import forget_peak, resident
 
 from omni_r1.generate import SamplingOptions, TransformersBackend
 from omni_r1.model import load
-
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux only
-
-
-def resident(name: str) -> int:
-    """VmRSS, resident now, or VmHWM, the most since `forget_peak`."""
-    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
-    assert found
-    return int(found[1]) * 1024
-
-
-def forget_peak() -> None:
-    CLEAR.write_text("5")
 
 
 def settle(model: torch.nn.Module) -> None:
