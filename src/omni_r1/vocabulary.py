@@ -251,15 +251,21 @@ class Vocabulary:
                 text.append(ids[position])
                 position += 1
                 continue
-            stop = position + 1
-            while stop < len(ids) and ids[stop] in self._code_of:
-                stop += 1
             if text:
                 yield self.decode_text(text)
-            yield tuple(self._code_of[each] for each in ids[position + 1 : stop])
+            codes = self._codes_from(ids, position + 1, len(ids))
+            yield codes
+            stop = position + 1 + len(codes)
             text, position = [], stop + (stop < len(ids) and ids[stop] == self.eoi)
         if text:
             yield self.decode_text(text)
+
+    def _codes_from(self, ids: Sequence[int], start: int, end: int) -> tuple[int, ...]:
+        """The codes that stand side by side from `start` on, before `end`."""
+        stop = start
+        while stop < end and ids[stop] in self._code_of:
+            stop += 1
+        return tuple(self._code_of[each] for each in ids[start:stop])
 
     def _segments(self, ids: Sequence[int], start: int, end: int) -> list[Segment]:
         out: list[Segment] = []
@@ -268,10 +274,8 @@ class Vocabulary:
         while position < end:
             token = ids[position]
             if token == self.boi:
-                stop = position + 1
-                while stop < end and ids[stop] in self._code_of:
-                    stop += 1
-                codes = tuple(self._code_of[each] for each in ids[position + 1 : stop])
+                codes = self._codes_from(ids, position + 1, end)
+                stop = position + 1 + len(codes)
                 if len(codes) != self.image_length or stop == end or ids[stop] != self.eoi:
                     raise BrokenImage(position, len(codes), self.image_length)
                 out += [Text(self.decode_text(text)), Image(codes)]
