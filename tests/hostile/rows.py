@@ -31,7 +31,7 @@ def uri(content: bytes, kind: str = "image/png", mark: str = ";base64") -> str:
 def wrong_types() -> Iterator[tuple[str, str]]:
     for name, value in KINDS.items():
         yield f"bad-prompt-{name}", row(prompt=value)
-        yield f"{'ok' if value == [] else 'bad'}-images-{name}", row(images=value)
+        yield f"{'ok' if value in ([], None) else 'bad'}-images-{name}", row(images=value)
         fine = isinstance(value, str | float | None) or name == "int"
         yield f"{'ok' if fine else 'bad'}-id-{name}", row(id=value)
         yield f"ok-extra-{name}", row(extra=value, trust_remote_code=value)
