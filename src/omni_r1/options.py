@@ -27,6 +27,7 @@ Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
 Engine = Literal["transformers", "vllm"]
 Quantize = Literal["8bit", "4bit"]
 CrossEntropy = Literal["full", "grammar"]
+Checkpointing = Literal["selective", "full", "none"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
 
 
@@ -186,7 +187,10 @@ class PesftOptions:
     seed: int = option(42, help="seed of the projection and the order of rows")
     dtype: Dtype = option("float32", help="precision of the weights")
     bf16: bool = option(False, help="compute in bf16, whatever the weights' precision")
-    gradient_checkpointing: bool = option(False, help="keep one state a layer and compute the rest again: less memory")
+    gradient_checkpointing: Checkpointing = option(
+        "selective",
+        help="what a layer keeps for its backward pass: its products and attention, its input only, or everything",
+    )
     lora_rank: int = option(0, help="train a low-rank adapter of this rank, merged at the end; 0 trains all weights")
     lora_alpha: float = option(16.0, help="the adapter's scale is lora_alpha / lora_rank")
     quantize: Quantize | None = option(None, help="bits of the frozen weights under the adapter; needs extra lowmem")

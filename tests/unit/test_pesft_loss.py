@@ -8,6 +8,7 @@ import omni_r1
 from omni_r1.grammar import Grammar
 from omni_r1.model import Omni
 from omni_r1.pesft import losses
+from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.losses import IGNORED
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
@@ -95,20 +96,19 @@ def test_the_plain_formula(either, alignment, chunk, monkeypatch):
 
 
 @pytest.mark.parametrize("ce", ["full", "grammar"])
-@pytest.mark.parametrize("checkpointed", [False, True])
-def test_packed_equals_padded(omni, ce, checkpointed):
+@pytest.mark.parametrize("kept", ["none", "selective", "full"])
+def test_packed_equals_padded(omni, ce, kept):
     module = PesftModule(omni, "next", ce).train()
     data = rows(omni.vocabulary)
     padded = step(module, [PadRight(omni.vocabulary.pad)(data)])
-    if checkpointed:
-        omni.model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_layers(omni.model, kept)
     omni.model.set_attn_implementation(PACKED)
     try:
         assert_equal(step(module, [Pack()(data)]), padded)
         assert_equal(step(module, [Pack()(data[:1]), Pack()(data[1:])]), padded)
     finally:
         omni.model.set_attn_implementation("sdpa")
-        omni.model.gradient_checkpointing_disable()
+        checkpoint_layers(omni.model, "none")
         module.eval()
 
 

@@ -43,7 +43,9 @@ def seal(staged: Path, steps: Path, keep: int = 2) -> None:
     with writing(place):
         inside = sorted(staged.rglob("*"))
         files = [path for path in inside if path.is_file()]
-        sums = {str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in files}
+        sums = {
+            str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in files
+        }
         for path in inside:
             _sync(path)
         write_atomic(staged / MANIFEST, json.dumps({"files": sums}, indent=1) + "\n")

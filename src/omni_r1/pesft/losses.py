@@ -88,9 +88,7 @@ def grammar_cross_entropy(
         columns = (place_of >= 0).nonzero()[:, 0]
         columns = columns[place_of[columns].argsort()]
         places = place_of[targets]
-        part, losses[places >= 0] = head_cross_entropy(
-            states[places >= 0], head.weight[columns], places[places >= 0]
-        )
+        part, losses[places >= 0] = head_cross_entropy(states[places >= 0], head.weight[columns], places[places >= 0])
         total = total + part
     return total, losses, targets
 

@@ -55,9 +55,7 @@ class PesftModule(nn.Module):
         packed = {} if lengths is None else {"position_ids": position_ids, "lengths": lengths}
         hidden = self.model.model(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
         if self.ce == "grammar":
-            ce, losses, targets = grammar_cross_entropy(
-                hidden, self.model.lm_head, labels, self.code_of, self.word_of
-            )
+            ce, losses, targets = grammar_cross_entropy(hidden, self.model.lm_head, labels, self.code_of, self.word_of)
         else:
             ce, losses, targets = cross_entropy(hidden, self.model.lm_head, labels)
         is_code = self.code_of[targets] >= 0

@@ -14,6 +14,7 @@ from omni_r1.files import read_jsonl, write_atomic, writing
 from omni_r1.model import load
 from omni_r1.options import PesftOptions
 from omni_r1.pesft import checkpoints
+from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.dataset import TrajectoryDataset
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
@@ -62,7 +63,9 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
         deepspeed=options.deepspeed_config_json,
     )
     if arguments.n_gpu > 1:
-        words = f"{arguments.n_gpu} GPUs in one process; start one for each: torchrun --nproc_per_node {arguments.n_gpu}"
+        words = (
+            f"{arguments.n_gpu} GPUs in one process; start one for each: torchrun --nproc_per_node {arguments.n_gpu}"
+        )
         raise InputError(f"{words} -m omni_r1.cli pesft ..., or choose one by CUDA_VISIBLE_DEVICES")
     return arguments
 
@@ -83,8 +86,7 @@ def pesft(options: PesftOptions) -> int:
     module = PesftModule(omni, options.alignment, options.ce)
     module.vq[0].to(arguments.device)
     saver = Saver(omni, module, options)
-    if options.gradient_checkpointing:
-        omni.model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_layers(omni.model, options.gradient_checkpointing)
     if options.packing:
         omni.model.set_attn_implementation(PACKED)
     callbacks: list[Any] = [LogFile(output / LOG)]

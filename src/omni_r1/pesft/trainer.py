@@ -94,7 +94,13 @@ class PesftTrainer(transformers.Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            sums = dict(zip(SUMS, self._over_processes(torch.tensor(list(self.sums.values()), dtype=torch.float64)).tolist(), strict=True))
+            sums = dict(
+                zip(
+                    SUMS,
+                    self._over_processes(torch.tensor(list(self.sums.values()), dtype=torch.float64)).tolist(),
+                    strict=True,
+                )
+            )
             texts, codes = max(sums["texts"], 1.0), max(sums["codes"], 1.0)
             logs["ce_text"] = round(sums["ce_text"] / texts, 4)
             logs["ce_code"] = round(sums["ce_code"] / codes, 4)
