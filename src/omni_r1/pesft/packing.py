@@ -1,4 +1,4 @@
-"""Rows of a micro-batch end to end in one, no padding between, and attention that does not cross from one to another."""
+"""Rows of a micro-batch end to end in one, without padding, and attention that does not cross between them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,8 +69,8 @@ def packed_attention(
     grouped = query.shape[1] != key.shape[1]
     rows = zip(*(states.split(list(lengths), dim=2) for states in (query, key, value)), strict=True)
     parts = [
-        scaled_dot_product_attention(*row, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
-        for row in rows
+        scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
+        for q, k, v in rows
     ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
 

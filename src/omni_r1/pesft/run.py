@@ -63,10 +63,8 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
         deepspeed=options.deepspeed_config_json,
     )
     if arguments.n_gpu > 1:
-        words = (
-            f"{arguments.n_gpu} GPUs in one process; start one for each: torchrun --nproc_per_node {arguments.n_gpu}"
-        )
-        raise InputError(f"{words} -m omni_r1.cli pesft ..., or choose one by CUDA_VISIBLE_DEVICES")
+        start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli pesft ..."
+        raise InputError(f"{arguments.n_gpu} GPUs in one process; {start} has one each, CUDA_VISIBLE_DEVICES chooses")
     return arguments
 
 

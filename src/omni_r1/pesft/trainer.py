@@ -40,6 +40,7 @@ class PesftTrainer(transformers.Trainer):
         self.rows, self.module, self.saver, self.perception_weight = rows, module, saver, perception_weight
         super().__init__(model=module, train_dataset=WithBlanks(rows, saver.omni.vocabulary.pad), **kwargs)
         self.loss_is_scaled_for_ga = True  # the loss is already a mean over the step: no division by micro-batches
+        self.steps = Path(self.args.output_dir or ".")
         self.step_targets = self.step_codes = 1
         self.step_names: list[str] = []
         self.sums = dict.fromkeys(SUMS, 0.0)
@@ -94,13 +95,8 @@ class PesftTrainer(transformers.Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            sums = dict(
-                zip(
-                    SUMS,
-                    self._over_processes(torch.tensor(list(self.sums.values()), dtype=torch.float64)).tolist(),
-                    strict=True,
-                )
-            )
+            own = torch.tensor(list(self.sums.values()), dtype=torch.float64)
+            sums = dict(zip(SUMS, self._over_processes(own).tolist(), strict=True))
             texts, codes = max(sums["texts"], 1.0), max(sums["codes"], 1.0)
             logs["ce_text"] = round(sums["ce_text"] / texts, 4)
             logs["ce_code"] = round(sums["ce_code"] / codes, 4)
@@ -112,11 +108,11 @@ class PesftTrainer(transformers.Trainer):
         super().log(logs, start_time)
 
     def _get_output_dir(self, trial: Any = None) -> str:
-        return str(Path(self.args.output_dir) / checkpoints.STAGE)  # where upstream puts what `_save_checkpoint` moves
+        return str(self.steps / checkpoints.STAGE)  # where upstream puts what `_save_checkpoint` moves
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Upstream's, in a stage of its own; then the whole of it takes its place (`checkpoints.seal`)."""
-        steps = Path(self.args.output_dir)
+        steps = self.steps
         name = f"{checkpoints.NAME}{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
@@ -132,7 +128,7 @@ class PesftTrainer(transformers.Trainer):
             barrier()
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        self.saver.save(Path(output_dir or self.args.output_dir), state_dict)
+        self.saver.save(Path(output_dir) if output_dir else self.steps, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
