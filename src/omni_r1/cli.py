@@ -38,6 +38,7 @@ Models that reason by drawing.
 
 def run(words: Sequence[str]) -> int:
     """Run the verb that `words` ask for; its exit code. Raises OmniError."""
+    words = [word for word in words if not word.startswith("--local_rank=")]  # DeepSpeed's launcher puts it in front
     asked, rest = words[0], words[1:]
     if asked == "--version":
         print(__version__)

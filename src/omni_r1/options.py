@@ -194,7 +194,10 @@ class PesftOptions:
     lora_rank: int = option(0, help="train a low-rank adapter of this rank, merged at the end; 0 trains all weights")
     lora_alpha: float = option(16.0, help="the adapter's scale is lora_alpha / lora_rank")
     quantize: Quantize | None = option(None, help="bits of the frozen weights under the adapter; needs extra lowmem")
-    deepspeed_config_json: str | None = option(None, help="DeepSpeed's configuration: configs/deepspeed has two")
+    deepspeed_config_json: str | None = option(
+        None, help="DeepSpeed's configuration, to spread training over processes: configs/engines has ZeRO 2 and 3"
+    )
+    fsdp_config: str | None = option(None, help="FSDP's configuration, likewise: configs/engines has one of FSDP2")
     use_cpu: bool = option(False, help="leave GPUs alone")
     logging_steps: int = option(10, help="steps between log rows")
     sample_steps: int = option(0, help="steps between drawings of the first rows, in OUTPUT_PATH/samples; 0 for none")
@@ -213,6 +216,13 @@ class PesftOptions:
         at_least(self, 1, "max_length", "logging_steps")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        if self.fsdp_config is not None and self.deepspeed_config_json is not None:
+            raise InputError("there is a deepspeed_config_json too; one of them", field="fsdp_config")
+        for name in ("fsdp_config", "deepspeed_config_json"):
+            if getattr(self, name) is not None and not Path(getattr(self, name)).is_file():
+                raise InputError("is no file", file=getattr(self, name), field=name)
+        if self.fsdp_config is not None and self.dtype not in ("float32", "fp32"):
+            raise InputError("FSDP shards fp32 weights; bf16 computes with them in bf16", field="dtype")
         if self.quantize is not None and not self.lora_rank:
             raise InputError("quantized weights cannot be trained, but a lora_rank on top of them", field="quantize")
         if self.max_steps < 1 and self.max_steps != -1:

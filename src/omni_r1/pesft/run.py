@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 import transformers
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from omni_r1.errors import InputError
 from omni_r1.files import read_jsonl, write_atomic, writing
@@ -36,6 +38,9 @@ def cut_log(path: Path, step: int) -> None:
 def training_arguments(options: PesftOptions, steps: Path) -> transformers.TrainingArguments:
     """HF's arguments of a run; making them joins the processes of a distributed run."""
     cpu = options.use_cpu or not torch.accelerator.is_available()
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if options.fsdp_config is not None and processes == 1:
+        raise InputError("is for several processes: start them with torchrun --nproc_per_node N", field="fsdp_config")
     arguments = transformers.TrainingArguments(
         output_dir=str(steps),
         learning_rate=options.learning_rate,
@@ -58,9 +63,11 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
         remove_unused_columns=False,
         dataloader_pin_memory=not cpu,
         use_cpu=cpu,
-        ddp_backend="gloo" if cpu and int(os.environ.get("WORLD_SIZE", 1)) > 1 else None,
+        ddp_backend="gloo" if cpu and processes > 1 else None,
         ddp_find_unused_parameters=False,
         deepspeed=options.deepspeed_config_json,
+        fsdp=options.fsdp_config is not None,
+        fsdp_config=options.fsdp_config,
     )
     if arguments.n_gpu > 1:
         start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli pesft ..."
@@ -74,10 +81,10 @@ def pesft(options: PesftOptions) -> int:
         raise InputError(f"{options.report_to} is not installed", field="report_to")
     output = Path(options.output_path)
     steps = output / "steps"
-    arguments = training_arguments(options, steps)
-    start = checkpoints.find(options.resume_from_checkpoint, steps)
-    transformers.set_seed(options.seed)
     omni = load(options.model_path, dtype=options.dtype, quantize=options.quantize)
+    arguments = training_arguments(options, steps)  # after loading, which ZeRO 3 would interfere with
+    start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
+    transformers.set_seed(options.seed)
     rows = TrajectoryDataset(Path(options.train_data), omni.vocabulary, options.max_length)
     if arguments.should_save:
         prepare(output, options, checkpoints.step_of(start) if start else 0)
@@ -100,8 +107,11 @@ def pesft(options: PesftOptions) -> int:
             callbacks=callbacks,
             perception_weight=options.perception_weight,
         )
+        check_engine(trainer, options)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
         finish(trainer, output, options)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return 0
 
 
@@ -114,9 +124,25 @@ def prepare(output: Path, options: PesftOptions, done: int) -> None:
     write_atomic(output / RUN, json.dumps(describe_run(options, options.seed), indent=1) + "\n")
 
 
+def check_engine(trainer: PesftTrainer, options: PesftOptions) -> None:
+    """Raises InputError where what was asked for is not what would run."""
+    if options.fsdp_config is not None and not trainer.is_fsdp_enabled:
+        raise InputError("accelerate has FSDP for several processes with a GPU each", field="fsdp_config")
+    if options.sample_steps and (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
+        raise InputError(
+            "no process has the whole model under FSDP and ZeRO 3: draw from checkpoints", field="sample_steps"
+        )
+    if trainer.is_fsdp_enabled and options.bf16:  # accelerate's own would also sum losses and gradients in bf16
+        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
+        )
+
+
 def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
     """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into."""
     place = output / "adapter" if options.lora_rank else output
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # gathered on the first process
     with writing(place):
         trainer.save_model(str(place))
         if options.lora_rank and trainer.args.should_save:

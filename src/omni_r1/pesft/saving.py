@@ -29,7 +29,10 @@ class Saver:
     def save(self, folder: Path, state: dict[str, Tensor] | None) -> None:
         """`state` is the whole module's, where an engine has had to gather it."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = self.module.state_dict() if state is None else state
+        if state is None:
+            state = self.module.state_dict()
+        else:  # gathered weights may be views of one large buffer, which could not be stored apart
+            state = {name: tensor.clone() for name, tensor in state.items()}
         projection = {name.removeprefix("projection."): state[name] for name in state if name.startswith("projection.")}
         save_perception(folder / PERCEPTION, projection, self.module.alignment, self.options.perception_weight)
         weights = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
