@@ -6,6 +6,7 @@ upstream's own residual and attention blocks, which fixes its tensor names to th
 Shape letters: n images, S codes per image, R resolution, h w code grid (S = h * w).
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,12 +116,12 @@ def pixels_to_codes(vq: VQ, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_images(vq: VQ, images: Sequence[Image.Image]) -> Tensor:
+def encode_images(vq: VQ, images: Sequence[Image.Image], at_once: int = IMAGES_AT_ONCE) -> Tensor:
     """PIL images to codes (n, S) on the CPU. Always fp32, also under autocast: in bf16 one id in ten changes."""
     parts = [torch.empty(0, code_count(vq.config), dtype=torch.long)]
     with torch.autocast(vq.device.type, enabled=False):
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            pixels = to_pixels(images[start : start + IMAGES_AT_ONCE], vq.config.resolution, start + 1)
+        for start in range(0, len(images), at_once):
+            pixels = to_pixels(images[start : start + at_once], vq.config.resolution, start + 1)
             parts.append(pixels_to_codes(vq, pixels.to(vq.device)).cpu())
     return torch.cat(parts)
 
@@ -133,6 +134,16 @@ def decode_codes(vq: VQ, codes: Tensor) -> list[Image.Image]:
         for part in codes.to(vq.device).split(IMAGES_AT_ONCE):
             images += to_images(codes_to_pixels(vq, part))
     return images
+
+
+def digest(vq: VQ) -> str:
+    """sha256 of all that decides the codes of an image: encoder, quant_conv, codebook, and the resolution."""
+    summed = hashlib.sha256(f"resolution {vq.config.resolution}\n".encode())
+    for name, tensor in sorted(vq.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.", "quantize.embedding.")):
+            summed.update(f"{name} {list(tensor.shape)}\n".encode())
+            summed.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return summed.hexdigest()
 
 
 def code_count(config: ChameleonVQVAEConfig) -> int:
