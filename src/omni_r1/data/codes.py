@@ -2,24 +2,20 @@
 
 import hashlib
 import multiprocessing
-import os
-import signal
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PilImage
 
+from omni_r1.data.seeing import end_with_parent, see
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import open_image
 from omni_r1.model import Omni
-from omni_r1.model.vq import digest, encode_images, square
+from omni_r1.model.vq import digest, encode_images
 
 Codes = tuple[int, ...]
 AHEAD = 4  # pictures decoded ahead for each worker, so that it need not wait while a batch is encoded
@@ -87,7 +83,7 @@ class PictureCodes:
         self._pool: ProcessPoolExecutor | None = None
         if workers:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+            self._pool = ProcessPoolExecutor(workers, context, initializer=end_with_parent)
 
     def ask(self, data: bytes) -> bytes:
         """Take in a picture's file; its key, which is to be given back to `forget`."""
@@ -168,25 +164,3 @@ def open_codes(omni: Omni, path: Path, *, batch_size: int, workers: int) -> Pict
     cache = CodeCache(path, digest(omni.model.model.vqmodel), vocabulary.image_length, len(vocabulary.codes))
     on_gpu = omni.model.model.vqmodel.device.type != "cpu"
     return PictureCodes(omni, cache, batch_size=batch_size, workers=workers, fill=on_gpu)
-
-
-def see(data: bytes, resolution: int) -> bytes | str:
-    """What the model sees of a picture's file, (R, R) RGB as bytes; or in words why it cannot be used."""
-    try:
-        return square(open_image(data), resolution).tobytes()
-    except InputError as error:
-        return error.message
-
-
-def _end_with_parent() -> None:
-    """A worker of a pool holds both ends of its pipe, so it would never see that its parent was killed. Ctrl-C, which a
-    terminal sends to all, is the parent's to heed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

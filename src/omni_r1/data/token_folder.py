@@ -23,6 +23,7 @@ from omni_r1.run_record import RUN, describe_run
 
 LOG, REJECTS = "progress.jsonl", "rejects.jsonl"
 MADE_OF = "made_of"
+REJECT_KEYS = ("file", "row", "id", "field", "reason", "message")  # the log has them in another order
 SUMMED = ("rows", "tokens", "target_tokens", "images", "target_images")
 
 
@@ -138,7 +139,8 @@ class TokenFolder:
 
     def write_rejects(self) -> Path:
         """All rejects, a line each, in the order of the source."""
-        lines = [json.dumps(reject) + "\n" for line in self.log.rows for reject in line["rejects"]]
+        rejects = [reject for line in self.log.rows for reject in line["rejects"]]
+        lines = [json.dumps({name: reject[name] for name in REJECT_KEYS}) + "\n" for reject in rejects]
         write_atomic(self.path / REJECTS, "".join(lines))
         return self.path / REJECTS
 
