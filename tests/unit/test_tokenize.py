@@ -23,7 +23,6 @@ from omni_r1.cli import main
 from omni_r1.data import tokenize
 from omni_r1.data.codes import PictureCodes, open_codes
 from omni_r1.data.shards import IGNORED, TokenDataset
-from omni_r1.data.token_folder import TokenFolder
 from omni_r1.errors import InputError
 from omni_r1.model import load, vq
 from omni_r1.trajectory import TAGS, Image, Text
@@ -349,6 +348,19 @@ def test_a_shard_that_is_not_whole_is_made_again(run, tmp_path, damage):
     assert (tmp_path / "out" / "shards" / "00001.parquet").stat().st_ino == first  # and those before it are left alone
 
 
+def test_an_id_is_once_however_often_the_run_begins(run, tmp_path):
+    source = own_rows(tmp_path / "own", 12)
+    lines = source.read_text().splitlines(keepends=True)
+    source.write_text("".join([*lines, lines[1], lines[0], lines[9]]))
+    assert run(source, "jsonl", tmp_path / "out", "--rows-per-shard", "4") == 0
+    before = content(tmp_path / "out")
+    twice = [reject["id"] for reject in rejects_of(tmp_path / "out") if reject["reason"] == "duplicate-id"]
+    assert twice == ["row 1", "row 0", "row 9"]
+    (tmp_path / "out" / "shards" / "00002.parquet").unlink()
+    assert run(source, "jsonl", tmp_path / "out", "--rows-per-shard", "4") == 0
+    assert content(tmp_path / "out") == before
+
+
 @pytest.fixture
 def tokens(run, tmp_path) -> Path:
     assert run(own_rows(tmp_path / "own", 60), "jsonl", tmp_path / "tokens", "--rows-per-shard", "20") == 0
@@ -423,8 +435,8 @@ def test_a_damaged_page_is_seen(tokens, omni):
     data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
     shard.write_bytes(data)
     assert len(dataset[20]["input_ids"]) == dataset.length(20)
-    with pytest.raises(InputError, match="00001.parquet:20: "):
-        dataset[39]
+    with pytest.raises(InputError, match="00001.parquet:11: "):
+        dataset[30]
 
 
 def test_digests(checkpoint, omni, tmp_path):
@@ -490,4 +502,3 @@ def test_folder_sums_are_of_the_files(run, tmp_path):
         data = (tmp_path / "out" / "shards" / shard["file"]).read_bytes()
         assert (shard["sha256"], shard["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
         assert shard["rows"] == pq.read_table(io.BytesIO(data)).num_rows
-    assert TokenFolder.__doc__

@@ -22,7 +22,7 @@ from omni_r1.vocabulary import Rendered, Vocabulary
 
 SHARDS, MANIFEST = "shards", "manifest.json"
 FORMAT_VERSION = 1
-GROUP = 16  # rows read together
+GROUP = 8  # rows read together
 IGNORED = -100
 SCHEMA = pa.schema(
     [
