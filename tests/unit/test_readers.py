@@ -1,6 +1,7 @@
 """What readers make of rows: samples as they stand, and a reject with a reason for each row that is none."""
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as PilImage
 
 from corpora import (
@@ -89,6 +92,7 @@ R1 = named("reasoning_image_1")
     [
         (zebra_row(" ", "T", "A"), "no-question", "Question"),
         (zebra_row("Q", "T", None), "empty-answer", "Final Answer"),
+        (zebra_row("Q", "T", True), "malformed", "Final Answer"),
         (zebra_row("Q", "T", f"see {R1}"), "image-in-answer", "Final Answer"),
         (zebra_row("Q", R1, "A"), "missing-image", "Text Reasoning Trace"),
         (zebra_row("Q", R1, "A", reasoning_image_1=None), "missing-image", "Text Reasoning Trace"),
@@ -219,7 +223,7 @@ def test_own(rows, tmp_path):
     }
     listed = [
         good,
-        good | {"id": "b", "prompt": "Left?", "rationale": "No.", "rationale_images": None},
+        good | {"id": "b", "prompt": "Left?", "rationale": "No.", "rationale_images": None, "answer": 4},
         good,  # again
         good | {"id": "c", "rationale_images": []},
         good | {"id": "d", "prompt": "<image> <image>"},
@@ -241,6 +245,7 @@ def test_own(rows, tmp_path):
     ]  # fmt: skip
     assert flat(found[0].question) == ["Left of ", "@images", "?"]
     assert flat(found[0].rationale) == ["Zoom: ", "@rationale_images", " done."]
+    assert found[1].answer == "4"
     assert flat(found[1].question) == ["@images", "Left?"] and flat(found[1].rationale) == ["No."]
     assert found[0].question[1].data == picture(1) and found[0].rationale[1].data == picture(2)
 
@@ -284,6 +289,43 @@ def test_source_is_described(tmp_path):
     assert opened.files[0] == (f"{SEARCH}/train-00000-of-00001.parquet", opened.files[0][1])
     (tmp_path / "README.md").write_text("---\n: [\n---\n")
     assert open_source(str(tmp_path), [], "train", None, ".parquet").licence is None
+
+
+def test_splits_of_a_folder(rows, tmp_path):
+    for name in ("a/train/0000.parquet", "a/test/0000.parquet", "b/train-0.parquet", "b/validation-0.parquet", "rest"):
+        write_parquet(tmp_path / name, [zebra_row(name, "T", "A")])
+    found = {split: [flat(each.question)[0] for each in rows(tmp_path, "zebra-cot", split=split)] for split in SPLITS}
+    assert found["train"] == ["a/train/0000.parquet", "b/train-0.parquet"]
+    assert found["test"] == ["a/test/0000.parquet"] and found["validation"] == ["b/validation-0.parquet"]
+    assert [each.id for each in rows(tmp_path, "zebra-cot")] == ["a:1", "b:1"]
+
+
+SPLITS = ("train", "test", "validation")
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("a.png"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["bytes", "path", "x"]), inner),
+    max_leaves=4,
+)
+MARKS = [named("problem_image_1"), named("reasoning_image_1"), "<image>", "<image_end>", "A", "text"]
+WORDS = st.lists(st.sampled_from(MARKS), max_size=3).map(" ".join)
+KEYS = {
+    "zebra-cot": ["Question", "Text Reasoning Trace", "Final Answer", "problem_image_1", "reasoning_image_1", "id"],
+    "m3cot": ["question", "context", "choices", "answer", "rationale", "image", "id"],
+    "jsonl": ["prompt", "images", "rationale", "rationale_images", "answer", "id"],
+}
+KEYS["original"] = KEYS["zebra-cot"]
+
+
+@pytest.mark.parametrize("form", KEYS)
+@given(data=st.data())
+def test_any_row_is_a_sample_or_a_reject(form, data, vocabulary, tmp_path_factory):
+    row = data.draw(st.dictionaries(st.sampled_from(KEYS[form]), WORDS | ODD))
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "a.png").write_bytes(picture(1))
+    opened = open_source(str(write_lines(folder / "odd.jsonl", [row])), [], "train", None, PREFERRED[form])
+    [(position, outcome)] = read(opened, form, vocabulary)
+    assert position == (0, 1) and isinstance(outcome, Sample | Reject)
+    json.dumps(outcome.to_json() if isinstance(outcome, Reject) else [outcome.id.encode().decode(), outcome.answer])
 
 
 def test_sources_that_cannot_be(tmp_path):

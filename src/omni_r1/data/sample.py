@@ -96,6 +96,14 @@ def text_of(row: Mapping[str, Any], key: str, empty: str | None = None) -> str:
     return value
 
 
+def answer_of(row: Mapping[str, Any], key: str) -> str:
+    """The answer under a key; JSON may have it as a number."""
+    value = row.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return text_of(row, key, empty="empty-answer").strip()
+
+
 def id_of(row: Mapping[str, Any], default: str) -> str:
     """The row's own `id` where it has one. Raises RowError for what is no short text or number."""
     given = row.get("id")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omni_r1.data.sample import Place, RowError, Sample, picture_of, text_of
+from omni_r1.data.sample import Place, RowError, Sample, answer_of, picture_of, text_of
 from omni_r1.trajectory import Text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -23,7 +23,7 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
         raise RowError("malformed", "must be a list of texts", "choices")
     if not 2 <= len(choices) <= len(LETTERS):
         raise RowError("malformed", f"{len(choices)} choices", "choices")
-    answer = text_of(row, "answer", empty="empty-answer").strip()
+    answer = answer_of(row, "answer")
     if answer not in LETTERS[: len(choices)] or len(answer) != 1:
         raise RowError("no-such-choice", f"{answer[:40]!r} is none of {len(choices)} choices", "answer")
     picture = picture_of(row.get("image"), "image", root)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omni_r1.data.sample import MOST_IMAGES, Part, Place, RowError, Sample, picture_of, text_of, with_marks
+from omni_r1.data.sample import MOST_IMAGES, Part, Place, RowError, Sample, answer_of, picture_of, text_of, with_marks
 from omni_r1.trajectory import IMAGE_MARK, Text
 
 
@@ -15,7 +15,7 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     """A row as a Sample; paths are below `root`. Raises RowError."""
     prompt = text_of(row, "prompt", empty="no-question")
     rationale = text_of(row, "rationale")
-    answer = text_of(row, "answer", empty="empty-answer")
+    answer = answer_of(row, "answer")
     for key in ("image", "rationale_image"):
         if key in row and f"{key}s" not in row:
             raise RowError("malformed", f"is not read: pictures are listed in `{key}s`", key)
@@ -25,7 +25,7 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     marked = IMAGE_MARK in prompt
     question = with_marks(prompt, asked, "prompt") if marked else [*asked, Text(prompt)]
     steps = with_marks(rationale, drawn, "rationale") if rationale.strip() or drawn else []
-    return Sample(name, place, tuple(question), tuple(steps), answer.strip())
+    return Sample(name, place, tuple(question), tuple(steps), answer)
 
 
 def _pictures(row: Mapping[str, Any], key: str, root: Path | None) -> list[Part]:

@@ -140,12 +140,15 @@ def _groups(folder: Path, split: str, first: str) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     others = set()
     for file in parquet:
+        parent = file.parent.relative_to(folder)
         match = SPLIT.match(file.name)
+        if SPLIT.fullmatch(parent.name):  # as the hub lays out what it converts
+            match, parent = SPLIT.fullmatch(parent.name), parent.parent
         if match and match[1].lower() != split:
             others.add(match[1].lower())
             continue
-        parent = file.parent.relative_to(folder).as_posix()
-        groups.setdefault(DEFAULT if parent in (".", "data") else parent, []).append(file)
+        name = parent.as_posix()
+        groups.setdefault(DEFAULT if name in (".", "data") else name, []).append(file)
     if not groups:
         raise InputError(f"{folder} has {', '.join(sorted(others))}, not {split!r}", field="split")
     return groups

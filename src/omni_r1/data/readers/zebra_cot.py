@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omni_r1.data.sample import MOST_IMAGES, Part, Place, RowError, Sample, is_empty, picture_of, text_of
+from omni_r1.data.sample import MOST_IMAGES, Part, Place, RowError, Sample, answer_of, is_empty, picture_of, text_of
 from omni_r1.trajectory import Text
 
 QUESTION, TRACE, ANSWER = "Question", "Text Reasoning Trace", "Final Answer"
@@ -34,7 +34,7 @@ def sample(row: Mapping[str, Any], name: str, place: Place, to_part: ToPart) -> 
     """
     question = text_of(row, QUESTION, empty="no-question")
     trace = text_of(row, TRACE)
-    answer = text_of(row, ANSWER, empty="empty-answer")
+    answer = answer_of(row, ANSWER)
     if OPENS in answer or CLOSES in answer:
         raise RowError("image-in-answer", "an answer is text alone", ANSWER)
     cells = {key: cell for key, cell in row.items() if COLUMN.fullmatch(key) and not is_empty(cell)}
@@ -65,7 +65,7 @@ def sample(row: Mapping[str, Any], name: str, place: Place, to_part: ToPart) -> 
         place,
         (*front, *_parts(question, QUESTION, part)),
         _parts(trace, TRACE, part) if trace.strip() else (),
-        answer.strip(),
+        answer,
     )
 
 
