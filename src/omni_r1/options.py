@@ -27,6 +27,8 @@ Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
 DataFormat = Literal["zebra-cot", "original", "m3cot", "jsonl"]
 Engine = Literal["transformers", "vllm"]
 Quantize = Literal["8bit", "4bit"]
+CrossEntropy = Literal["full", "grammar"]
+Checkpointing = Literal["selective", "full", "none"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
 
 
@@ -178,22 +180,42 @@ class PesftOptions:
     per_device_train_batch_size: int = option(1, help="rows of a micro-batch")
     gradient_accumulation_steps: int = option(1, help="micro-batches of an optimiser step")
     max_length: int = option(5100, help="most tokens of a row; a longer row is an error")
+    packing: bool = option(True, help="put the rows of a micro-batch end to end instead of padding them")
+    ce: CrossEntropy = option(
+        "full",
+        help="softmax of the cross-entropy: over the whole vocabulary, or at each token over what the grammar allows",
+    )
     seed: int = option(42, help="seed of the projection and the order of rows")
     dtype: Dtype = option("float32", help="precision of the weights")
+    bf16: bool = option(False, help="compute in bf16, whatever the weights' precision")
+    gradient_checkpointing: Checkpointing = option(
+        "selective",
+        help="what a layer keeps for its backward pass: its products and attention, its input only, or everything",
+    )
+    lora_rank: int = option(0, help="train a low-rank adapter of this rank, merged at the end; 0 trains all weights")
+    lora_alpha: float = option(16.0, help="the adapter's scale is lora_alpha / lora_rank")
+    quantize: Quantize | None = option(None, help="bits of the frozen weights under the adapter; needs extra lowmem")
+    deepspeed_config_json: str | None = option(None, help="DeepSpeed's configuration: configs/deepspeed has two")
+    use_cpu: bool = option(False, help="leave GPUs alone")
     logging_steps: int = option(10, help="steps between log rows")
+    sample_steps: int = option(0, help="steps between drawings of the first rows, in OUTPUT_PATH/samples; 0 for none")
     save_steps: int = option(0, help="steps between resumable checkpoints; 0 for none")
-    resume_from_checkpoint: str | None = option(None, help="a resumable checkpoint: OUTPUT_PATH/steps/checkpoint-N")
+    resume_from_checkpoint: str | None = option(
+        None, help="a resumable checkpoint, or 'last': the newest of OUTPUT_PATH, from the start if there is none"
+    )
     report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = option(
         "none", help="experiment tracker; log.jsonl is always written"
     )
 
     def __post_init__(self) -> None:
         at_least(self, 0, "perception_weight", "learning_rate", "warmup_ratio", "weight_decay", "adam_beta2")
-        at_least(self, 0, "max_grad_norm", "num_train_epochs", "save_steps", "seed")
+        at_least(self, 0, "max_grad_norm", "num_train_epochs", "save_steps", "sample_steps", "seed", "lora_rank")
         at_least(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps")
         at_least(self, 1, "max_length", "logging_steps")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        if self.quantize is not None and not self.lora_rank:
+            raise InputError("quantized weights cannot be trained, but a lora_rank on top of them", field="quantize")
         if self.max_steps < 1 and self.max_steps != -1:
             raise InputError(f"must be at least 1, or -1 for none, not {self.max_steps}", field="max_steps")
         if self.warmup_ratio and self.lr_scheduler_type == "constant":

@@ -9,9 +9,10 @@ from safetensors.torch import load_file
 import omni_r1
 from omni_r1.errors import InputError, OmniError
 from omni_r1.options import PesftOptions
-from omni_r1.pesft.dataset import StepSampler, TrajectoryDataset
-from omni_r1.pesft.losses import IGNORED, code_targets, cross_entropy_sum, perception_sum
-from omni_r1.pesft.trainer import PesftModule, pesft
+from omni_r1.pesft.dataset import BLANK, StepSampler, TrajectoryDataset
+from omni_r1.pesft.losses import IGNORED, code_targets, cross_entropy, perception_sum
+from omni_r1.pesft.module import PesftModule
+from omni_r1.pesft.run import pesft
 from omni_r1.trajectory import Image, Text, plain
 from tiny import CODES, SIDE, write_checkpoint
 
@@ -50,10 +51,11 @@ def test_cross_entropy_is_the_plain_formula():
     torch.manual_seed(0)
     hidden, head, labels = torch.randn(2, 7, 8), torch.nn.Linear(8, 11, bias=False), torch.randint(0, 11, (2, 7))
     labels[0, :4] = IGNORED
-    losses, targets = cross_entropy_sum(hidden, head, labels)
+    total, losses, targets = cross_entropy(hidden, head, labels)
     logits = head(hidden)[:, :-1].flatten(0, 1)
     plainly = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED)
     assert losses.mean().item() == pytest.approx(plainly.item(), abs=1e-6)
+    assert total.item() == pytest.approx(losses.sum().item(), abs=1e-5)
     assert len(targets) == int((labels[:, 1:] != IGNORED).sum())
 
 
@@ -161,7 +163,7 @@ def test_bad_rows_are_named(checkpoint, tmp_path):
 
 def test_a_step_is_a_random_mix_sorted_inside(checkpoint, tmp_path):
     data = TrajectoryDataset(write_rows(tmp_path / "rows.jsonl"), omni_r1.load(checkpoint).vocabulary, 400)
-    sampler = StepSampler(data, 8, seed=3)
+    sampler = StepSampler(data, 2, 4, seed=3, even=False)
     order = list(sampler)
     assert sorted(order) == list(range(24)) and order == list(sampler)
     for start in range(0, 24, 8):
@@ -169,6 +171,28 @@ def test_a_step_is_a_random_mix_sorted_inside(checkpoint, tmp_path):
         assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
     sampler.set_epoch(1)
     assert list(sampler) != order
+
+
+def test_long_rows_are_dealt_to_different_micro_batches(checkpoint, tmp_path):
+    data = TrajectoryDataset(write_rows(tmp_path / "rows.jsonl"), omni_r1.load(checkpoint).vocabulary, 400)
+    sorted_order, even = (list(StepSampler(data, 3, 4, seed=3, even=kind)) for kind in (False, True))
+
+    def spread(order):
+        steps = torch.tensor([data.length(row) for row in order]).view(-1, 4, 3).sum(2)
+        return (steps.amax(1) - steps.amin(1)).sum().item()
+
+    assert sorted(sorted_order[:12]) == sorted(even[:12])
+    assert spread(even) < spread(sorted_order) / 4
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_the_last_step_is_filled_with_blanks(checkpoint, tmp_path, even):
+    data = TrajectoryDataset(write_rows(tmp_path / "rows.jsonl"), omni_r1.load(checkpoint).vocabulary, 400)
+    for batch_size, batches in ((5, 2), (1, 7), (10, 1)):
+        sampler = StepSampler(data, batch_size, batches, seed=0, even=even)
+        order = list(sampler)
+        assert len(order) == len(sampler) and len(order) % (batch_size * batches) == 0
+        assert sorted(row for row in order if row != BLANK) == list(range(24))
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path):

@@ -4,6 +4,8 @@ Upstream's `forward` overwrites the logits of every image code before loss and s
 decoder. Everything else (weights, attention, cache, generation hooks) is upstream's and stays so.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +45,18 @@ class Chameleon(ChameleonForConditionalGeneration):
         super().train(mode)
         self.model.vqmodel.requires_grad_(False).eval()
         return self
+
+    @contextmanager
+    def vq_apart(self) -> Iterator[None]:
+        """The VQ module outside the model's tree meanwhile, still reached as `model.vqmodel`: whatever casts, shards,
+        saves or optimises the model leaves it whole, in fp32 and where it is."""
+        vqmodel = self.model._modules.pop("vqmodel")
+        self.model.__dict__["vqmodel"] = vqmodel
+        try:
+            yield
+        finally:
+            del self.model.__dict__["vqmodel"]
+            self.model._modules["vqmodel"] = vqmodel
 
     @can_return_tuple
     def forward(

@@ -178,24 +178,33 @@ def read_weights(
 
 
 def write(
-    folder: Path, model: Chameleon, raw: dict[str, Any], companions: dict[str, bytes], dtype: str | None = None
+    folder: Path,
+    model: Chameleon,
+    raw: dict[str, Any],
+    companions: dict[str, bytes],
+    dtype: str | None = None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the published layout. `dtype` stores the language model in another precision; the VQ keeps fp32.
+    """Write the published layout. `dtype` stores the language model in another precision; the VQ keeps fp32. Given a
+    `state`, its tensors are written, not the model's own.
 
     Weights are written beside their place and moved there when whole; config.json goes last. Raises CheckpointError,
     before anything is written, for a model whose weights are quantized or not all at hand.
     """
     if getattr(model, "hf_quantizer", None) is not None:
         raise CheckpointError(f"{folder}: quantized weights are no published checkpoint; load without quantize to save")
-    if any(weight.is_meta for weight in model.parameters()):
+    tensors = model.state_dict() if state is None else state
+    if any(weight.is_meta for weight in tensors.values()):
         raise CheckpointError(f"{folder}: weights are offloaded; load on one device to save")
-    stored = torch_dtype(dtype) if dtype else model.dtype
+    stored = torch_dtype(dtype) if dtype else tensors["lm_head.weight"].dtype
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: tensor.detach().to(torch.float32 if name.startswith(VQ) else stored).contiguous()
-        for name, tensor in model.state_dict().items()
-    }
-    _write_weights(folder, state)
+    _write_weights(
+        folder,
+        {
+            name: tensor.detach().to(torch.float32 if name.startswith(VQ) else stored).contiguous()
+            for name, tensor in tensors.items()
+        },
+    )
     for name, content in companions.items():
         write_atomic(folder / name, content)
     config = {key: value for key, value in raw.items() if key != "dtype"}  # transformers 5's name of torch_dtype
@@ -225,6 +234,21 @@ def torch_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"'{name}' is not one of {', '.join(DTYPES)}", field="dtype")
     return DTYPES[name]
+
+
+def read_into(folder: Path, model: Chameleon) -> None:
+    """Put a checkpoint's language model into a model that has it. Raises CheckpointError where it does not fit."""
+    own = model.state_dict()
+    wanted = {name: list(tensor.shape) for name, tensor in own.items() if not name.startswith(VQ)}
+    for file in _weight_files(folder):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():
+                if name in wanted:
+                    if tensors.get_slice(name).get_shape() != wanted.pop(name):
+                        raise CheckpointError(f"{file}: tensor {name} has another shape than the model's")
+                    own[name].copy_(tensors.get_tensor(name))
+    if wanted:
+        raise CheckpointError(f"{folder}: tensor {next(iter(wanted))} is missing ({len(wanted)} in all)")
 
 
 def read_vq(folder: Path, model: Chameleon) -> None:

@@ -1,0 +1,145 @@
+"""How fast PeSFT is and what it takes in memory, beside the original's way: `python benchmarks/pesft.py --help`.
+
+One run, the same random weights and rows, each trainer in a process of its own (`pesft_worker.py`):
+
+- original: a padded batch, the states of all layers, whole fp32 logits, the VQ module in the optimiser, written plainly
+- omni-r1: `omni-r1 pesft` as it comes, packed; and in the last rows with its options that need less still
+
+A row is a prompt of text and an answer of text and images, of which half the tokens are.
+"""
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common import MIDDLE, made_with
+from memory import MIDDLE_EYES, write_files
+from tables import markdown, put_section
+
+from omni_r1.data.miniature.blank import world_text
+from omni_r1.files import write_atomic
+from omni_r1.model import create
+from omni_r1.options import option, parse
+from omni_r1.run_record import describe_run
+from omni_r1.trajectory import Image, Text, plain
+from omni_r1.vocabulary import Vocabulary
+
+WORKER = Path(__file__).with_name("pesft_worker.py")
+IMAGE = 1026  # tokens, with its begin and end
+MIB = 2**20
+
+
+@dataclass
+class BenchmarkOptions:
+    """Time a training step of a random model of 93 million parameters, and see what it takes in memory."""
+
+    threads: int = option(2, help="CPU threads of each measuring process")
+    steps: int = option(4, help="steps of each case; the first is not counted")
+    json_path: str = option("out/benchmarks/pesft.json", help="file for the figures")
+    page: str | None = option(None, help="page whose table is to be written anew")
+
+
+@dataclass(frozen=True)
+class Case:
+    sequences: int
+    length: int  # tokens of a sequence, about
+    options: tuple[str, ...] = ()  # of omni-r1 pesft; with any, the original's way is not run again
+
+
+CASES = [
+    Case(2, 2000),
+    Case(1, 2048),
+    Case(1, 4096),
+    Case(1, 8192),
+    Case(2, 2000, ("--ce", "grammar")),
+    Case(2, 2000, ("--gradient-checkpointing", "full")),
+]
+
+
+def write_rows(file: Path, vocabulary: Vocabulary, case: Case) -> None:
+    rng, words = random.Random(0), " ".join(world_text(4000)).split()
+    lines = []
+    for number in range(case.sequences):
+        images = max(1, case.length // (2 * IMAGE))
+        wanted = case.length - images * IMAGE + rng.randint(-50, 50) * (case.sequences > 1)
+        taken = len(words)
+        while len(vocabulary.encode_text(" ".join(words[:taken]))) > wanted:
+            taken = taken * 9 // 10
+        codes = [rng.choices(range(len(vocabulary.codes)), k=IMAGE - 2) for _ in range(images)]
+        steps = [part for image in codes for part in (Text("THOUGHT: look. "), Image(tuple(image)))]
+        lines.append(json.dumps(plain([Text(" ".join(words[:taken]))], steps, str(number)).to_json()))
+    file.write_text("\n".join(lines) + "\n")
+
+
+def figures(folder: Path, asked: BenchmarkOptions) -> Iterator[dict[str, Any]]:
+    vocabulary = Vocabulary.from_checkpoint(folder)
+    for case in CASES:
+        write_rows(folder / "rows.jsonl", vocabulary, case)
+        for trainer in ("omni-r1",) if case.options else ("original", "omni-r1"):
+            wanted = {"trainer": trainer, **asdict(case), "threads": asked.threads, "steps": asked.steps}
+            with tempfile.TemporaryDirectory() as output:
+                command = [sys.executable, str(WORKER), str(folder), output, json.dumps(wanted)]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise SystemExit(f"{trainer}, {case} failed with exit code {done.returncode}")
+            found = json.loads(done.stdout.splitlines()[-1])
+            one = {
+                "trainer": trainer,
+                "options": " ".join(case.options),
+                "sequences": case.sequences,
+                "tokens": found["tokens"],
+                "targets": found["targets"],
+                "tokens_per_second": round(found["tokens"] / statistics.median(found["seconds"][1:]), 1),
+                "peak_memory_bytes": found["peak"],
+                "loss": found["losses"][0],
+            }
+            print(one, flush=True)
+            yield one
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The two side by side, ours as a factor of the original's on the same rows."""
+    plainly = {(one["sequences"], one["tokens"]): one for one in rows if one["trainer"] == "original"}
+    lines = []
+    for one in rows:
+        beside = plainly[one["sequences"], one["tokens"]]
+        factors = [one[key] / beside[key] for key in ("tokens_per_second", "peak_memory_bytes")]
+        lines.append(
+            {
+                "trainer": f"{one['trainer']} {one['options']}".strip(),
+                "sequences": one["sequences"],
+                "tokens": f"{one['tokens']:,}",
+                "targets": f"{one['targets']:,}",
+                "tokens/s": f"{one['tokens_per_second']:.0f}",
+                "faster": "" if one is beside else f"{factors[0]:.2f} x",
+                "peak MiB": f"{one['peak_memory_bytes'] / MIB:,.0f}",
+                "of its memory": "" if one is beside else f"{factors[1]:.0%}",
+            }
+        )
+    return markdown(lines)
+
+
+def main() -> None:
+    asked = parse(BenchmarkOptions, sys.argv[1:], "pesft benchmark")
+    run = describe_run(asked, seed=0)
+    with tempfile.TemporaryDirectory() as work:
+        folder = write_files(Path(work), MIDDLE, MIDDLE_EYES)
+        create(folder).save(folder)
+        rows = list(figures(folder, asked))
+    Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(asked.json_path, json.dumps(rows, indent=1) + "\n")
+    content = f"{run['machine']}, {asked.threads} threads; {made_with(run)}.\n\n{table(rows)}"
+    print(content)
+    if asked.page:
+        put_section(Path(asked.page), "pesft 93m", content)
+
+
+if __name__ == "__main__":
+    main()

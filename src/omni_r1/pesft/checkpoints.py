@@ -1,0 +1,115 @@
+"""Resumable checkpoints: whole or not there. `steps/checkpoint-N` is written elsewhere, synced and moved into place.
+
+Its `manifest.json`, with the digest of every file, is the last file written, and resuming compares them all. The
+checkpoint before it is removed only then.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from omni_r1.errors import InputError
+from omni_r1.files import read_bytes, write_atomic, writing
+
+MANIFEST = "manifest.json"
+STATE = "trainer_state.json"
+STAGE = ".unfinished"  # the folder beside the checkpoints where the next one is made
+NAME = "checkpoint-"
+MAX_MANIFEST = 16 * 1024 * 1024
+LAST = ("last", "true")  # as HF's own option, which is a path or true
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def seal(staged: Path, steps: Path, keep: int = 2) -> None:
+    """Move a finished checkpoint from its stage to the others in `steps`, and remove all but the last `keep`.
+
+    Raises InputError naming the checkpoint where the system refuses; those that were there stay whole.
+    """
+    place = steps / staged.name
+    with writing(place):
+        inside = sorted(staged.rglob("*"))
+        files = [path for path in inside if path.is_file()]
+        sums = {
+            str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in files
+        }
+        for path in inside:
+            _sync(path)
+        write_atomic(staged / MANIFEST, json.dumps({"files": sums}, indent=1) + "\n")
+        if place.exists():  # of an earlier run that went further than the one it was resumed from
+            _remove(place)
+        os.replace(staged, place)
+        _sync(steps)
+        for old in whole(steps)[:-keep]:
+            _remove(old)
+
+
+def _remove(place: Path) -> None:
+    """Out of sight at once, then away: a process that is killed meanwhile leaves no half of a checkpoint."""
+    gone = place.parent / STAGE / f"old-{place.name}"
+    shutil.rmtree(gone, ignore_errors=True)
+    gone.parent.mkdir(exist_ok=True)
+    os.replace(place, gone)
+    shutil.rmtree(gone)
+
+
+def step_of(place: Path) -> int:
+    return int(place.name.removeprefix(NAME))
+
+
+def whole(steps: Path) -> list[Path]:
+    """The checkpoints of a run by their steps; whatever has no manifest is none."""
+    found = [path.parent for path in steps.glob(f"{NAME}*/{MANIFEST}") if path.parent.name[len(NAME) :].isdigit()]
+    return sorted(found, key=step_of)
+
+
+def clear_stage(steps: Path) -> None:
+    """Remove what a killed process left half done."""
+    shutil.rmtree(steps / STAGE, ignore_errors=True)
+
+
+def find(wanted: str | None, steps: Path) -> Path | None:
+    """The checkpoint to go on from: a path, or `last` for the newest of this run, which may have none yet.
+
+    Raises InputError naming the file that is missing or damaged.
+    """
+    if wanted is None:
+        return None
+    if wanted.lower() in LAST:
+        found = whole(steps)
+        if not found:
+            return None
+        place = found[-1]
+    else:
+        place = Path(wanted)
+    _verify(place)
+    return place
+
+
+def _verify(place: Path) -> None:
+    manifest = place / MANIFEST
+    try:
+        files = json.loads(read_bytes(manifest, MAX_MANIFEST))["files"]
+        wanted = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no resumable checkpoint: {getattr(error, 'strerror', None) or error}"
+        raise InputError(reason, file=manifest, field="resume_from_checkpoint") from error
+    for name, (size, digest) in wanted.items():
+        file = place / name
+        if not file.is_file() or file.stat().st_size != size or _digest(file) != digest:
+            raise InputError("is not the file that was saved", file=file, field="resume_from_checkpoint")
+    if STATE not in wanted:
+        raise InputError(f"has no {STATE}", file=manifest, field="resume_from_checkpoint")

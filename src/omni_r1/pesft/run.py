@@ -1,0 +1,124 @@
+"""`omni-r1 pesft`: train a checkpoint on trajectories, save a checkpoint in the same layout."""
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from omni_r1.errors import InputError
+from omni_r1.files import read_jsonl, write_atomic, writing
+from omni_r1.model import load
+from omni_r1.options import PesftOptions
+from omni_r1.pesft import checkpoints
+from omni_r1.pesft.activations import checkpoint_layers
+from omni_r1.pesft.dataset import TrajectoryDataset
+from omni_r1.pesft.module import PesftModule
+from omni_r1.pesft.packing import PACKED, Pack, PadRight
+from omni_r1.pesft.samples import SampleDrawings
+from omni_r1.pesft.saving import Saver
+from omni_r1.pesft.trainer import LogFile, PesftTrainer
+from omni_r1.run_record import RUN, describe_run
+
+LOG = "log.jsonl"
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Keep the rows up to a step: those of an interrupted run behind its last checkpoint will come again."""
+    rows = read_jsonl(path) if step and path.exists() else []
+    kept = [row for _, row in rows if isinstance(row, dict) and row["step"] <= step]
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def training_arguments(options: PesftOptions, steps: Path) -> transformers.TrainingArguments:
+    """HF's arguments of a run; making them joins the processes of a distributed run."""
+    cpu = options.use_cpu or not torch.accelerator.is_available()
+    arguments = transformers.TrainingArguments(
+        output_dir=str(steps),
+        learning_rate=options.learning_rate,
+        num_train_epochs=options.num_train_epochs,
+        max_steps=options.max_steps,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        warmup_steps=options.warmup_ratio,  # a fraction below 1 is a ratio
+        lr_scheduler_type=options.lr_scheduler_type,
+        weight_decay=options.weight_decay,
+        adam_beta2=options.adam_beta2,
+        max_grad_norm=options.max_grad_norm,
+        bf16=options.bf16,
+        logging_steps=options.logging_steps,
+        logging_nan_inf_filter=False,  # a loss that is not finite stops the run
+        save_strategy="steps" if options.save_steps else "no",
+        save_steps=options.save_steps or 500,
+        report_to=options.report_to,
+        seed=options.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not cpu,
+        use_cpu=cpu,
+        ddp_backend="gloo" if cpu and int(os.environ.get("WORLD_SIZE", 1)) > 1 else None,
+        ddp_find_unused_parameters=False,
+        deepspeed=options.deepspeed_config_json,
+    )
+    if arguments.n_gpu > 1:
+        start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli pesft ..."
+        raise InputError(f"{arguments.n_gpu} GPUs in one process; {start} has one each, CUDA_VISIBLE_DEVICES chooses")
+    return arguments
+
+
+def pesft(options: PesftOptions) -> int:
+    """The verb: train `options.model_path` on `options.train_data`, save to `options.output_path`."""
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise InputError(f"{options.report_to} is not installed", field="report_to")
+    output = Path(options.output_path)
+    steps = output / "steps"
+    arguments = training_arguments(options, steps)
+    start = checkpoints.find(options.resume_from_checkpoint, steps)
+    transformers.set_seed(options.seed)
+    omni = load(options.model_path, dtype=options.dtype, quantize=options.quantize)
+    rows = TrajectoryDataset(Path(options.train_data), omni.vocabulary, options.max_length)
+    if arguments.should_save:
+        prepare(output, options, checkpoints.step_of(start) if start else 0)
+    module = PesftModule(omni, options.alignment, options.ce)
+    module.vq[0].to(arguments.device)
+    saver = Saver(omni, module, options)
+    checkpoint_layers(omni.model, options.gradient_checkpointing)
+    if options.packing:
+        omni.model.set_attn_implementation(PACKED)
+    callbacks: list[Any] = [LogFile(output / LOG)]
+    if options.sample_steps:
+        callbacks.append(SampleDrawings(omni, rows, output / "samples", options.sample_steps))
+    with omni.model.vq_apart():
+        trainer = PesftTrainer(
+            module=module,
+            args=arguments,
+            rows=rows,
+            saver=saver,
+            data_collator=Pack() if options.packing else PadRight(omni.vocabulary.pad),
+            callbacks=callbacks,
+            perception_weight=options.perception_weight,
+        )
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        finish(trainer, output, options)
+    return 0
+
+
+def prepare(output: Path, options: PesftOptions, done: int) -> None:
+    """The output folder with its record, its log up to step `done`, and nothing half written."""
+    with writing(output):
+        (output / "steps").mkdir(parents=True, exist_ok=True)
+        checkpoints.clear_stage(output / "steps")
+    cut_log(output / LOG, done)
+    write_atomic(output / RUN, json.dumps(describe_run(options, options.seed), indent=1) + "\n")
+
+
+def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
+    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into."""
+    place = output / "adapter" if options.lora_rank else output
+    with writing(place):
+        trainer.save_model(str(place))
+        if options.lora_rank and trainer.args.should_save:
+            trainer.saver.merge(place, output)
+            write_atomic(output / "perception.safetensors", (place / "perception.safetensors").read_bytes())

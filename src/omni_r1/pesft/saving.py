@@ -1,0 +1,95 @@
+"""What PeSFT leaves on disk: the model in the published layout or an adapter of it, and beside them the projection."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from omni_r1.errors import InputError
+from omni_r1.files import write_atomic
+from omni_r1.model import Omni, checkpoint, load
+from omni_r1.options import PesftOptions
+from omni_r1.pesft.module import PesftModule
+
+PERCEPTION = "perception.safetensors"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # PEFT's own names
+LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PEFT_PREFIX = "base_model.model."
+
+
+class Saver:
+    """Writes and reads back what is trained: all weights, or with `lora_rank` the adapter that it puts on the model."""
+
+    def __init__(self, omni: Omni, module: PesftModule, options: PesftOptions) -> None:
+        self.omni, self.module, self.options = omni, module, options
+        self.peft = add_adapter(omni, options) if options.lora_rank else None
+
+    def save(self, folder: Path, state: dict[str, Tensor] | None) -> None:
+        """`state` is the whole module's, where an engine has had to gather it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.module.state_dict() if state is None else state
+        projection = {name.removeprefix("projection."): state[name] for name in state if name.startswith("projection.")}
+        save_perception(folder / PERCEPTION, projection, self.module.alignment, self.options.perception_weight)
+        weights = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+        if self.peft is None:
+            weights |= {f"{checkpoint.VQ}{name}": tensor for name, tensor in self.module.vq[0].state_dict().items()}
+            checkpoint.write(folder, self.omni.model, self.omni.config, self.omni.companions, state=weights)
+        else:
+            save_adapter(folder, self.peft, weights)
+
+    def load(self, folder: Path) -> None:
+        """Put a step's weights back. Raises CheckpointError where they do not fit."""
+        perception = load_file(folder / PERCEPTION)
+        self.module.projection.load_state_dict(perception)
+        if self.peft is None:
+            checkpoint.read_into(folder, self.omni.model)
+        else:
+            from peft import set_peft_model_state_dict
+
+            set_peft_model_state_dict(self.peft, load_file(folder / ADAPTER))
+
+    def merge(self, adapter: Path, output: Path) -> None:
+        """The model as it was loaded, but never quantized, with the adapter's products added to its weights."""
+        omni = load(self.options.model_path, dtype=self.options.dtype)
+        scale, parts = self.options.lora_alpha / self.options.lora_rank, load_file(adapter / ADAPTER)
+        with torch.no_grad():
+            for name in sorted(name for name in parts if name.endswith(".lora_A.weight")):
+                layer = name.removeprefix(PEFT_PREFIX).removesuffix(".lora_A.weight")
+                weight = omni.model.get_submodule(layer).weight
+                product = parts[name.replace("lora_A", "lora_B")].float() @ parts[name].float()
+                weight.copy_(weight.float() + scale * product)
+        omni.save(output)
+
+
+def save_perception(file: Path, projection: dict[str, Tensor], alignment: str, weight: float) -> None:
+    """The trained projection: weight (D, H), bias (D,), and in the metadata alignment and loss weight."""
+    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in projection.items()}
+    write_atomic(file, save(tensors, {"alignment": alignment, "loss_weight": str(weight)}))
+
+
+def add_adapter(omni: Omni, options: PesftOptions) -> Any:
+    """LoRA on all layers of attention and MLP, in place; PEFT's view of the model."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise InputError("needs the peft package", field="lora_rank") from error
+    config = LoraConfig(
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        target_modules=LAYERS,
+        base_model_name_or_path=options.model_path,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(omni.model, config)
+
+
+def save_adapter(folder: Path, peft: Any, weights: dict[str, Tensor]) -> None:
+    from peft import get_peft_model_state_dict
+
+    prefixed = {f"{PEFT_PREFIX}{name}": tensor for name, tensor in weights.items()}
+    parts = get_peft_model_state_dict(peft, state_dict=prefixed)
+    parts = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
+    write_atomic(folder / ADAPTER, save(parts, {"format": "pt"}))
+    peft.peft_config["default"].save_pretrained(str(folder))
