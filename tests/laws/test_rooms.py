@@ -16,9 +16,10 @@ COMMON = {"errors", "options", "run_record", "shipped"}
 ROOMS = {
     "trajectory": set(),
     "files": set(),
+    "pixels": set(),
     "vocabulary": {"trajectory"},
     "grammar": {"vocabulary"},
-    "model": {"grammar", "files"},
+    "model": {"grammar", "files", "pixels"},
     "generate": {"model"},
     "data": {"model"},
     "pesft": {"data"},

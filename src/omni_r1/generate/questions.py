@@ -14,7 +14,7 @@ from PIL import Image as Picture
 
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import confined, fetch, open_image, read_jsonl
-from omni_r1.model.vq import opaque
+from omni_r1.pixels import opaque
 from omni_r1.trajectory import IMAGE_MARK
 
 Source = Path | bytes | str  # a file, its content, or an address

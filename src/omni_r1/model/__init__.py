@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from omni_r1 import pixels
 from omni_r1.errors import InputError
 from omni_r1.model import checkpoint, placement, vq
 from omni_r1.model.chameleon import Chameleon
@@ -55,7 +56,7 @@ class Omni:
 
         Raises InputError naming the image by its number.
         """
-        return vq.square(image, self.model.model.vqmodel.config.resolution, number)
+        return pixels.square(image, self.model.model.vqmodel.config.resolution, number)
 
     def decode(self, ids: Tensor) -> list[Image.Image]:
         """Token ids (n, S) to PIL images of R x R pixels. Raises InputError for another shape."""

@@ -6,6 +6,7 @@ upstream's own residual and attention blocks, which fixes its tensor names to th
 Shape letters: n images, S codes per image, R resolution, h w code grid (S = h * w).
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,15 +21,11 @@ from transformers.models.chameleon.modeling_chameleon import (
     ChameleonVQVAEEncoderResnetBlock,
 )
 
-from omni_r1.errors import InputError
+from omni_r1.pixels import square
 
 PIXEL_SCALE = 0.0078  # of the published preprocessor: x * 0.0078 - 1, not exactly 2 / 255
 VQ = Any  # upstream's ChameleonVQVAE with a `decoder` attached, which its class does not know of
-MAX_ASPECT = 64  # the short side is scaled to R, so the long side of a strip would grow without bound
 IMAGES_AT_ONCE = 8
-STRIP = 1 << 18  # pixels blended together, so that a picture of 64 Mpx does not take gigabytes on the way
-_ALPHA = np.arange(256)[:, None] / 255.0
-ON_WHITE = ((1 - _ALPHA) * 255 + _ALPHA * np.arange(256)).astype(np.uint8).ravel()  # at 256 * alpha + value
 
 
 class Upsample(nn.Module):
@@ -115,12 +112,12 @@ def pixels_to_codes(vq: VQ, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode_images(vq: VQ, images: Sequence[Image.Image]) -> Tensor:
+def encode_images(vq: VQ, images: Sequence[Image.Image], at_once: int = IMAGES_AT_ONCE) -> Tensor:
     """PIL images to codes (n, S) on the CPU. Always fp32, also under autocast: in bf16 one id in ten changes."""
     parts = [torch.empty(0, code_count(vq.config), dtype=torch.long)]
     with torch.autocast(vq.device.type, enabled=False):
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            pixels = to_pixels(images[start : start + IMAGES_AT_ONCE], vq.config.resolution, start + 1)
+        for start in range(0, len(images), at_once):
+            pixels = to_pixels(images[start : start + at_once], vq.config.resolution, start + 1)
             parts.append(pixels_to_codes(vq, pixels.to(vq.device)).cpu())
     return torch.cat(parts)
 
@@ -133,6 +130,16 @@ def decode_codes(vq: VQ, codes: Tensor) -> list[Image.Image]:
         for part in codes.to(vq.device).split(IMAGES_AT_ONCE):
             images += to_images(codes_to_pixels(vq, part))
     return images
+
+
+def digest(vq: VQ) -> str:
+    """sha256 of all that decides the codes of an image: encoder, quant_conv, codebook, and the resolution."""
+    summed = hashlib.sha256(f"resolution {vq.config.resolution}\n".encode())
+    for name, tensor in sorted(vq.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.", "quantize.embedding.")):
+            summed.update(f"{name} {list(tensor.shape)}\n".encode())
+            summed.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return summed.hexdigest()
 
 
 def code_count(config: ChameleonVQVAEConfig) -> int:
@@ -155,41 +162,3 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     """Pixels (n, 3, R, R) to PIL images: clip((x + 1) / 0.0078, 0, 255), truncated as the original does."""
     values = ((pixels.float() + 1.0) / PIXEL_SCALE).clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(value) for value in values.permute(0, 2, 3, 1).cpu().numpy()]
-
-
-def square(image: Image.Image, resolution: int, number: int = 1) -> Image.Image:
-    """All that the model sees of an image, (R, R) RGB; of such a square it is the same again.
-
-    Raises InputError naming the image by its number, as `to_pixels` does.
-    """
-    if not isinstance(image, Image.Image):
-        raise InputError(f"image {number} is no PIL image but {type(image).__name__}")
-    try:
-        return _square(opaque(image), resolution)
-    except (ValueError, OSError) as error:
-        raise InputError(f"image {number} cannot be used: {error}") from error
-
-
-def opaque(image: Image.Image) -> Image.Image:
-    """RGB, transparent parts blended on white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    out = Image.new("RGB", image.size)
-    height = max(1, STRIP // max(1, image.width))
-    for top in range(0, image.height, height):
-        strip = image.crop((0, top, image.width, min(top + height, image.height)))
-        rgba = np.asarray(strip.convert("RGBA"))
-        blended = np.take(ON_WHITE, (rgba[:, :, 3:].astype(np.intp) << 8) | rgba[:, :, :3])
-        out.paste(Image.fromarray(blended), (0, top))
-    return out
-
-
-def _square(image: Image.Image, resolution: int) -> Image.Image:
-    """The centre of the image after its short side became R."""
-    short, long = sorted(image.size)
-    if long > MAX_ASPECT * short:
-        raise ValueError(f"{image.width} x {image.height} pixels is more than {MAX_ASPECT} times as long as wide")
-    width, height = (resolution if side == short else int(resolution * long / short) for side in image.size)
-    left, top = (width - resolution) // 2, (height - resolution) // 2
-    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
-    return scaled.crop((left, top, left + resolution, top + resolution))
