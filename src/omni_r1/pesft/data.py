@@ -1,0 +1,48 @@
+"""Which rows a run is trained on: a folder of shards, a file of trajectories, or the original's own JSONL."""
+
+from pathlib import Path
+
+import transformers
+
+from omni_r1.data.shards import TokenDataset
+from omni_r1.data.tokenize import tokenize
+from omni_r1.errors import InputError
+from omni_r1.model import Omni
+from omni_r1.model.vq import digest
+from omni_r1.options import PesftOptions, TokenizeOptions
+from omni_r1.pesft.dataset import Rows, TrajectoryDataset
+
+TOKENIZED = "data"  # the folder of OUTPUT_PATH into which `json_dir` is tokenised
+
+
+def training_rows(options: PesftOptions, omni: Omni, arguments: transformers.TrainingArguments) -> Rows:
+    """Raises InputError for rows that cannot be used; those of `json_dir` are counted and listed instead."""
+    if options.json_dir is not None:
+        folder = Path(options.output_path) / TOKENIZED
+        with arguments.main_process_first(local=False):
+            if arguments.should_save:
+                tokenize(original_rows(options, folder))
+            return TokenDataset(folder, omni.vocabulary)
+    assert options.train_data is not None  # one of the two is there
+    data = Path(options.train_data)
+    if not data.is_dir():
+        return TrajectoryDataset(data, omni.vocabulary, options.max_length)
+    rows = TokenDataset(data, omni.vocabulary, options.max_length)
+    made_by = rows.manifest.get("vq")
+    if made_by is not None and made_by != digest(omni.model.model.vqmodel):
+        raise InputError(
+            "its pictures were encoded by another VQ than this checkpoint's", file=data, field="train_data"
+        )
+    return rows
+
+
+def original_rows(options: PesftOptions, folder: Path) -> TokenizeOptions:
+    return TokenizeOptions(
+        input=str(options.json_dir),
+        format="original",
+        model_path=options.model_path,
+        output_path=str(folder),
+        mode=options.mode,
+        plain_include_rationale=options.plain_include_rationale,
+        max_length=options.max_length,
+    )
