@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from omni_r1.vocabulary import Vocabulary
 from tiny import CODES, SIDE, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -107,19 +108,30 @@ def test_bf16_leaves_the_vq_module_and_the_loss_in_full_precision(engine, bed, a
             assert torch.equal(tensor, after[name]), name
 
 
-def test_deepspeeds_launcher(bed, alone, tmp_path):
-    """The original README's line: `deepspeed --num_gpus N PROGRAM --deepspeed_config_json ... --model_path ...`."""
+def test_the_original_readmes_line(bed, tmp_path):
+    """`deepspeed --num_gpus N PROGRAM ...` with its options and rows, the program's name replaced."""
     pytest.importorskip("deepspeed")
-    words = ["--model_path", bed.checkpoint, "--output_path", tmp_path / "out", "--train_data", bed.rows]
-    words += ["--deepspeed_config_json", ENGINES / "zero2.json", "--learning_rate", 1e-2, "--logging_steps", 1]
-    words += ["--gradient_accumulation_steps", 2, "--num_train_epochs", 1, "--per_device_train_batch_size", 2]
+    vocabulary = Vocabulary.from_checkpoint(bed.checkpoint)
+    (tmp_path / "json").mkdir()
+    trace = "THOUGHT 1: see. <image_start>[reasoning_image_1]<image_end>"
+    ids = vocabulary.codes[: vocabulary.image_length].tolist()
+    rows = [
+        {"Question": f"What is {row}?", "Text Reasoning Trace": trace, "Final Answer": "a", "reasoning_image_1": ids}
+        for row in range(4)
+    ]
+    (tmp_path / "json" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--model_path", bed.checkpoint, "--output_path", tmp_path / "out", "--json_dir", tmp_path / "json"]
+    words += ["--deepspeed_config_json", ENGINES / "zero2.json", "--learning_rate", "1e-5"]
+    words += ["--gradient_accumulation_steps", 1, "--num_train_epochs", 1, "--per_device_train_batch_size", 1]
+    words += ["--mode", "templated"]
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", 2, "--master_port", 29517]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT / "src")}
     command = [str(word) for word in [*launcher, ON_CPU, "pesft", *words]]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
-    assert rows[0]["loss"] == pytest.approx(alone[0][0], abs=CLOSE)
+    assert "rows written" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 2 and (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_fsdp_that_would_not_run_is_an_error(bed, tmp_path):
