@@ -192,7 +192,7 @@ class PesftOptions:
         help="what a layer keeps for its backward pass: its products and attention, its input only, or everything",
     )
     lora_rank: int = option(0, help="train a low-rank adapter of this rank, merged at the end; 0 trains all weights")
-    lora_alpha: float = option(16.0, help="the adapter's scale is lora_alpha / lora_rank")
+    lora_alpha: int = option(16, help="the adapter's scale is lora_alpha / lora_rank")
     quantize: Quantize | None = option(None, help="bits of the frozen weights under the adapter; needs extra lowmem")
     deepspeed_config_json: str | None = option(None, help="DeepSpeed's configuration: configs/deepspeed has two")
     use_cpu: bool = option(False, help="leave GPUs alone")
@@ -210,7 +210,7 @@ class PesftOptions:
         at_least(self, 0, "perception_weight", "learning_rate", "warmup_ratio", "weight_decay", "adam_beta2")
         at_least(self, 0, "max_grad_norm", "num_train_epochs", "save_steps", "sample_steps", "seed", "lora_rank")
         at_least(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps")
-        at_least(self, 1, "max_length", "logging_steps")
+        at_least(self, 1, "max_length", "logging_steps", "lora_alpha")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
         if self.quantize is not None and not self.lora_rank:

@@ -79,7 +79,8 @@ def pesft(options: PesftOptions) -> int:
     arguments = training_arguments(options, steps)
     start = checkpoints.find(options.resume_from_checkpoint, steps)
     transformers.set_seed(options.seed)
-    omni = load(options.model_path, dtype=options.dtype, quantize=options.quantize)
+    home = str(arguments.device) if options.quantize else "cpu"  # where weights are quantized they stay
+    omni = load(options.model_path, device=home, dtype=options.dtype, quantize=options.quantize)
     rows = TrajectoryDataset(Path(options.train_data), omni.vocabulary, options.max_length)
     if arguments.should_save:
         prepare(output, options, checkpoints.step_of(start) if start else 0)
