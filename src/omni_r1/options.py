@@ -198,7 +198,7 @@ class PesftOptions:
         help="what a layer keeps for its backward pass: its products and attention, its input only, or everything",
     )
     lora_rank: int = option(0, help="train a low-rank adapter of this rank, merged at the end; 0 trains all weights")
-    lora_alpha: float = option(16.0, help="the adapter's scale is lora_alpha / lora_rank")
+    lora_alpha: int = option(16, help="the adapter's scale is lora_alpha / lora_rank")
     quantize: Quantize | None = option(None, help="bits of the frozen weights under the adapter; needs extra lowmem")
     deepspeed_config_json: str | None = option(
         None, help="DeepSpeed's configuration, to spread training over processes: configs/engines has ZeRO 2 and 3"
@@ -214,12 +214,14 @@ class PesftOptions:
     report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = option(
         "none", help="experiment tracker; log.jsonl is always written"
     )
+    push_to_hub: str | None = option(None, help="repository of the hub, USER/NAME, that the result is uploaded to")
+    hub_private: bool = option(False, help="that repository is private; an old one must be so already")
 
     def __post_init__(self) -> None:
         at_least(self, 0, "perception_weight", "learning_rate", "warmup_ratio", "weight_decay", "adam_beta2")
         at_least(self, 0, "max_grad_norm", "num_train_epochs", "save_steps", "sample_steps", "seed", "lora_rank")
         at_least(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps")
-        at_least(self, 1, "max_length", "logging_steps")
+        at_least(self, 1, "max_length", "logging_steps", "lora_alpha")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
         if (self.train_data is None) == (self.json_dir is None):
@@ -231,6 +233,12 @@ class PesftOptions:
                 raise InputError("is no file", file=getattr(self, name), field=name)
         if self.fsdp_config is not None and self.dtype not in ("float32", "fp32"):
             raise InputError("FSDP shards fp32 weights; bf16 computes with them in bf16", field="dtype")
+        if self.push_to_hub is not None and not all(self.push_to_hub.partition("/")):
+            raise InputError(f"must be USER/NAME, not {self.push_to_hub!r}", field="push_to_hub")
+        if self.hub_private and self.push_to_hub is None:
+            raise InputError("needs push_to_hub", field="hub_private")
+        if self.quantize is not None and (self.fsdp_config or self.deepspeed_config_json):
+            raise InputError("no engine spreads quantized weights: leave it to torchrun", field="quantize")
         if self.quantize is not None and not self.lora_rank:
             raise InputError("quantized weights cannot be trained, but a lora_rank on top of them", field="quantize")
         if self.max_steps < 1 and self.max_steps != -1:

@@ -13,8 +13,8 @@ from omni_r1.pesft.dataset import BLANK, StepSampler, TrajectoryDataset
 from omni_r1.pesft.losses import IGNORED, code_targets, cross_entropy, perception_sum
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.run import pesft
-from omni_r1.trajectory import Image, Text, plain
-from tiny import CODES, SIDE, write_checkpoint
+from pesft_rows import write_rows
+from tiny import write_checkpoint
 
 PERCEPTION = Path(__file__).parents[3] / "shared" / "reference" / "golden" / "perception_loss.npz"
 
@@ -57,16 +57,6 @@ def test_cross_entropy_is_the_plain_formula():
     assert losses.mean().item() == pytest.approx(plainly.item(), abs=1e-6)
     assert total.item() == pytest.approx(losses.sum().item(), abs=1e-5)
     assert len(targets) == int((labels[:, 1:] != IGNORED).sum())
-
-
-def write_rows(path: Path, count: int = 24) -> Path:
-    draw = np.random.default_rng(0)
-    with path.open("w") as out:
-        for row in range(count):
-            picture, step = (Image(tuple(draw.integers(CODES, size=SIDE * SIDE).tolist())) for _ in range(2))
-            words = "What is this? " + "Look. " * (row % 3)
-            out.write(json.dumps(plain([Text(words), picture], [Text("See: "), step], str(row)).to_json()) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")

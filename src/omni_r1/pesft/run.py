@@ -17,9 +17,11 @@ from omni_r1.model import load
 from omni_r1.options import PesftOptions
 from omni_r1.pesft import checkpoints
 from omni_r1.pesft.activations import checkpoint_layers
+from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import training_rows
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
+from omni_r1.pesft.push import claim, push
 from omni_r1.pesft.samples import SampleDrawings
 from omni_r1.pesft.saving import Saver
 from omni_r1.pesft.trainer import LogFile, PesftTrainer
@@ -35,9 +37,19 @@ def cut_log(path: Path, step: int) -> None:
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
+def on_cpu(options: PesftOptions) -> bool:
+    return options.use_cpu or not torch.accelerator.is_available()
+
+
+def own_device(options: PesftOptions) -> str:
+    """That of this process, among several."""
+    accelerator = None if on_cpu(options) else torch.accelerator.current_accelerator()
+    return "cpu" if accelerator is None else f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
+
+
 def training_arguments(options: PesftOptions, steps: Path) -> transformers.TrainingArguments:
     """HF's arguments of a run; making them joins the processes of a distributed run."""
-    cpu = options.use_cpu or not torch.accelerator.is_available()
+    cpu = on_cpu(options)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if options.fsdp_config is not None and processes == 1:
         raise InputError("is for several processes: start them with torchrun --nproc_per_node N", field="fsdp_config")
@@ -81,11 +93,15 @@ def pesft(options: PesftOptions) -> int:
         raise InputError(f"{options.report_to} is not installed", field="report_to")
     output = Path(options.output_path)
     steps = output / "steps"
-    omni = load(options.model_path, dtype=options.dtype, quantize=options.quantize)
-    arguments = training_arguments(options, steps)  # after loading, which ZeRO 3 would interfere with
+    # Weights that are quantized stay where they are read; others before ZeRO 3, which would interfere, is told of.
+    home = own_device(options) if options.quantize else "cpu"
+    omni = load(options.model_path, device=home, dtype=options.dtype, quantize=options.quantize)
+    arguments = training_arguments(options, steps)
     start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
     transformers.set_seed(options.seed)
     if arguments.should_save:
+        if options.push_to_hub:
+            claim(options.push_to_hub, options.hub_private)
         prepare(output, options, checkpoints.step_of(start) if start else 0)
     rows = training_rows(options, omni, arguments)
     module = PesftModule(omni, options.alignment, options.ce)
@@ -139,7 +155,10 @@ def check_engine(trainer: PesftTrainer, options: PesftOptions) -> None:
 
 
 def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
-    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into."""
+    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into; its card.
+
+    Then push it, where that is asked for.
+    """
     place = output / "adapter" if options.lora_rank else output
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # gathered on the first process
@@ -148,3 +167,7 @@ def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
         if options.lora_rank and trainer.args.should_save:
             trainer.saver.merge(place, output)
             write_atomic(output / "perception.safetensors", (place / "perception.safetensors").read_bytes())
+        if trainer.args.should_save:
+            write_card(output, options, len(trainer.rows), output / LOG)
+    if options.push_to_hub and trainer.args.should_save:
+        push(output, options.push_to_hub, LOG, adapter=options.lora_rank > 0)

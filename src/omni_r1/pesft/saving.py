@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from omni_r1.errors import InputError
-from omni_r1.files import write_atomic
-from omni_r1.model import Omni, checkpoint, load
+from omni_r1.files import write_atomic, writing
+from omni_r1.model import CheckpointError, Omni, checkpoint, load
 from omni_r1.options import PesftOptions
 from omni_r1.pesft.module import PesftModule
 
@@ -49,9 +48,7 @@ class Saver:
         if self.peft is None:
             checkpoint.read_into(folder, self.omni.model)
         else:
-            from peft import set_peft_model_state_dict
-
-            set_peft_model_state_dict(self.peft, load_file(folder / ADAPTER))
+            load_adapter(folder / ADAPTER, self.peft)
 
     def merge(self, adapter: Path, output: Path) -> None:
         """The model as it was loaded, but never quantized, with the adapter's products added to its weights."""
@@ -60,7 +57,7 @@ class Saver:
         with torch.no_grad():
             for name in sorted(name for name in parts if name.endswith(".lora_A.weight")):
                 layer = name.removeprefix(PEFT_PREFIX).removesuffix(".lora_A.weight")
-                weight = omni.model.get_submodule(layer).weight
+                weight = omni.model.get_parameter(f"{layer}.weight")
                 product = parts[name.replace("lora_A", "lora_B")].float() @ parts[name].float()
                 weight.copy_(weight.float() + scale * product)
         omni.save(output)
@@ -74,25 +71,38 @@ def save_perception(file: Path, projection: dict[str, Tensor], alignment: str, w
 
 def add_adapter(omni: Omni, options: PesftOptions) -> Any:
     """LoRA on all layers of attention and MLP, in place; PEFT's view of the model."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise InputError("needs the peft package", field="lora_rank") from error
+    from peft import LoraConfig, get_peft_model
+
     config = LoraConfig(
-        r=options.lora_rank,
-        lora_alpha=options.lora_alpha,
-        target_modules=LAYERS,
-        base_model_name_or_path=options.model_path,
-        task_type="CAUSAL_LM",
+        r=options.lora_rank, lora_alpha=options.lora_alpha, target_modules=LAYERS, task_type="CAUSAL_LM"
     )
-    return get_peft_model(omni.model, config)
+    peft = get_peft_model(omni.model, config)
+    config.base_model_name_or_path = options.model_path  # PEFT has put there what the model does not know
+    return peft
+
+
+def adapter_of(peft: Any, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The adapter's tensors by PEFT's names; of `weights`, by the language model's names, where they are given."""
+    from peft import get_peft_model_state_dict
+
+    state = None if weights is None else {f"{PEFT_PREFIX}{name}": tensor for name, tensor in weights.items()}
+    # Embeddings are not trained; asked whether they are, PEFT would look for the base model on the hub.
+    return get_peft_model_state_dict(peft, state_dict=state, save_embedding_layers=False)
 
 
 def save_adapter(folder: Path, peft: Any, weights: dict[str, Tensor]) -> None:
-    from peft import get_peft_model_state_dict
-
-    prefixed = {f"{PEFT_PREFIX}{name}": tensor for name, tensor in weights.items()}
-    parts = get_peft_model_state_dict(peft, state_dict=prefixed)
-    parts = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
+    parts = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_of(peft, weights).items()}
     write_atomic(folder / ADAPTER, save(parts, {"format": "pt"}))
-    peft.peft_config["default"].save_pretrained(str(folder))
+    with writing(folder / ADAPTER_CONFIG):
+        peft.peft_config["default"].save_pretrained(str(folder))
+
+
+def load_adapter(file: Path, peft: Any) -> None:
+    """Raises CheckpointError for an adapter of other layers or another rank."""
+    from peft import set_peft_model_state_dict
+
+    parts = load_file(file)
+    found, wanted = ({name: one.shape for name, one in state.items()} for state in (parts, adapter_of(peft)))
+    if found != wanted:
+        raise CheckpointError(f"{file}: is no adapter of this model and lora_rank")
+    set_peft_model_state_dict(peft, parts)

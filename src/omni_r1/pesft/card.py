@@ -1,0 +1,181 @@
+"""The model card of a trained checkpoint, `README.md` in its folder: what it is made of, how, and under which terms."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from omni_r1.files import read_bytes, read_jsonl, write_atomic
+from omni_r1.options import SHIPPED, PesftOptions
+from omni_r1.run_record import RUN
+
+CARD, MANIFEST = "README.md", "manifest.json"
+TAGS = ["omni-r1", "chameleon", "visual-reasoning", "interleaved-text-and-images"]
+FIGURES = ("loss", "ce_text", "ce_code", "perception", "tokens_per_second")
+ADAPTER = "\n`adapter/` has the low-rank adapter alone, in PEFT's format; the weights here are `{base}` and it.\n"
+CHAMELEON = re.compile("chameleon|anole|omni-?r1", re.IGNORECASE)
+RESEARCH = "chameleon-research-license"
+RESEARCH_LINK = "https://ai.meta.com/resources/models-and-libraries/chameleon-license/"
+DATA_LICENCES = {"zebra-cot": "cc-by-nc-4.0", "m3cot": "cc-by-sa-4.0"}  # by what a data set's name has in it
+
+TEXT = """\
+# {name}
+
+A model of the Chameleon family that reasons by drawing: it answers in text and images, each image a step of the
+reasoning. Made from {base} by perception-aligned supervised fine-tuning (PeSFT) with Omni-R1.
+
+## Data
+
+{data}
+
+## Recipe
+
+What differs from the defaults of `omni-r1 pesft`, and the seed:
+
+{recipe}
+
+Made with {versions}; commit {commit}.
+
+## Figures
+
+At the end of training, on the training data; of held-out questions they say nothing.
+
+{figures}
+
+## Use
+
+```python
+import omni_r1
+
+omni = omni_r1.load("{name}")
+prompt = omni.prompt("QUESTION <image>", [picture])  # PIL images
+answer = omni.generate([prompt], max_new_tokens=4096)[0].trajectory
+```
+
+```bash
+omni-r1 generate --model-path {name} --input questions.jsonl
+```
+{adapter}
+## Licence
+
+{licence}
+
+## Limits
+
+Drawings are made token by token and may be wrong where the words are right, or the other way round. The model knows
+what its base and the data above taught it, and was checked on nothing else here. Check an answer before relying on it.
+"""
+
+
+def write_card(output: Path, options: PesftOptions, rows: int, log: Path) -> None:
+    """Write the card of what was trained on `rows` rows into its folder, which has the run's record."""
+    manifest = read_manifest(Path(options.train_data))
+    source = manifest.get("source", {})
+    hub_data = source["name"] if source.get("revision") else None  # files of one's own have no revision
+    record = json.loads((output / RUN).read_text())
+    terms = licences(options.model_path, manifest)
+    header = ModelCardData(
+        library_name="omni-r1",
+        pipeline_tag="any-to-any",
+        base_model=None if is_local(options.model_path) else options.model_path,
+        datasets=hub_data,
+        tags=TAGS + (["lora"] if options.lora_rank else []),
+        **terms["header"],
+    )
+    base = shown(options.model_path)
+    text = TEXT.format(
+        name=options.push_to_hub or output.resolve().name,
+        base=f"`{base}`",
+        data=bullets(described(manifest) or [("file", f"`{shown(options.train_data)}`"), ("rows", f"{rows:,}")]),
+        recipe=table(("option", "value"), changed(options)),
+        versions=", ".join(f"{name} {number}" for name, number in record["versions"].items() if number),
+        commit=record["commit"] or "unknown",
+        figures=table(("figure", "value"), figures(log)),
+        adapter=ADAPTER.format(base=base) if options.lora_rank else "",
+        licence=terms["text"],
+    )
+    write_atomic(output / CARD, str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text}")))
+
+
+def read_manifest(data: Path) -> dict[str, Any]:
+    """What a folder of tokenised rows says of itself; nothing of any other data."""
+    file = data / MANIFEST
+    return json.loads(read_bytes(file)) if file.is_file() else {}
+
+
+def described(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the data came from, and how much of it there is."""
+    if not manifest:
+        return []
+    source, counts = manifest["source"], manifest["counts"]
+    rejected = [f"{reason} {count:,}" for reason, count in counts["rejected"].items()]
+    told = [
+        ("source", f"`{source_name(source)}`"),
+        ("revision", source.get("revision")),
+        ("configs", ", ".join(source.get("configs") or [])),
+        ("rows", f"{counts['written']:,} of {counts['read']:,}"),
+        ("rejected", ", ".join(rejected) or "none"),
+        ("images", f"{counts['images']:,}, of them {counts['target_images']:,} drawn by the model"),
+        ("tokens", f"{counts['tokens']:,}"),
+    ]
+    return [(name, value) for name, value in told if value]
+
+
+def changed(options: PesftOptions) -> list[tuple[str, str]]:
+    """The options that are not at their defaults, and the seed; of local files only the name."""
+    fields = dataclasses.fields(options)
+    values = [(field.name, getattr(options, field.name), field.default) for field in fields]
+    return [(name, f"`{shown(value)}`") for name, value, usual in values if value != usual or name == "seed"]
+
+
+def figures(log: Path) -> list[tuple[str, str]]:
+    """The last value of each figure in a run's log, and the number of steps."""
+    rows = [row for _, row in read_jsonl(log) if isinstance(row, dict)]
+    last = {name: value for row in rows for name, value in row.items()}
+    return [("steps", f"{last.get('step', 0):,}")] + [(name, f"{last[name]:.4g}") for name in FIGURES if name in last]
+
+
+def licences(base: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The card's licence fields, and the same in words: the base model's terms and the data's."""
+    source = manifest.get("source", {})
+    name = f"{manifest.get('format', '')} {Path(source.get('name', '')).name}".lower()
+    known = [(each, licence) for each, licence in DATA_LICENCES.items() if each in name]
+    data = known or ([(source_name(source), source["licence"])] if source.get("licence") else [])
+    words = [f"- Data, {each}: {licence}" for each, licence in data]
+    header = {"license": data[0][1] if data else "mit"}
+    if base == SHIPPED:
+        words = ["- Base model, the miniature of Omni-R1: mit", *words]
+    elif CHAMELEON.search(shown(base)):
+        header = {"license": "other", "license_name": RESEARCH, "license_link": RESEARCH_LINK}
+        words = [f"- Base model: [Chameleon research licence of Meta]({RESEARCH_LINK}), for research alone", *words]
+    else:
+        header = {"license": "other"}
+        words = [f"- Base model: the terms of `{shown(base)}`; Chameleon and Anole are for research alone", *words]
+    return {"header": header, "text": "\n".join([*words, "", "Whoever uses this model is bound by all of it."])}
+
+
+def source_name(source: dict[str, Any]) -> str:
+    return source["name"] if source.get("revision") else Path(source["name"]).name
+
+
+def is_local(name: str) -> bool:
+    return name == SHIPPED or Path(name).exists()
+
+
+def shown(value: Any) -> str:
+    """A value for readers elsewhere: a path of this machine is its last part alone."""
+    text = str(value)
+    return Path(text).resolve().name if isinstance(value, str) and Path(text).exists() else text
+
+
+def bullets(told: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in told)
+
+
+def table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    lines = [head, ("---", "---"), *rows]
+    return "\n".join(f"| {name} | {value} |" for name, value in lines)

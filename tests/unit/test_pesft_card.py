@@ -1,0 +1,206 @@
+"""The model card, and the way of a checkpoint to the Hub; no network."""
+
+import json
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub import HfApi, ModelCard, constants
+from huggingface_hub.errors import LocalTokenNotFoundError
+from huggingface_hub.utils import filter_repo_objects
+
+import omni_r1
+from omni_r1.errors import InputError, OmniError
+from omni_r1.options import PesftOptions
+from omni_r1.pesft import push as pushing
+from omni_r1.pesft.card import CARD, licences, write_card
+from omni_r1.pesft.run import pesft
+from omni_r1.run_record import describe_run
+from pesft_rows import write_rows
+from tiny import write_checkpoint
+
+NAME = "someone/draws"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("card") / "base")
+
+
+def options(checkpoint: Path, output: Path, **changed) -> PesftOptions:
+    data = output.parent / "rows.jsonl"
+    if not data.exists():
+        write_rows(data)
+    return PesftOptions(str(checkpoint), str(data), str(output), **({"max_steps": 2, "logging_steps": 1} | changed))
+
+
+class Hub(HfApi):
+    """Answers in the Hub's place: `refusing` are the methods that fail."""
+
+    def __init__(self, *refusing: str, public: bool = False) -> None:
+        super().__init__()
+        self.refusing, self.public, self.calls, self.files = refusing, public, [], []
+
+    def _asked(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.refusing:
+            raise LocalTokenNotFoundError("no token, log in first\nand more")
+
+    def whoami(self, **_):
+        self._asked("whoami")
+
+    def create_repo(self, name, *, private, exist_ok):
+        assert name == NAME and exist_ok
+        self.private = private
+        self._asked("create_repo")
+
+    def auth_check(self, name, *, write):
+        assert name == NAME and write
+        self._asked("auth_check")
+
+    def repo_info(self, name):
+        return SimpleNamespace(private=bool(self.private) and not self.public)
+
+    def upload_folder(self, *, repo_id, folder_path, allow_patterns, ignore_patterns, **_):
+        assert repo_id == NAME
+        self._asked("upload_folder")
+        paths = (str(file.relative_to(folder_path)) for file in sorted(folder_path.rglob("*")) if file.is_file())
+        kept = filter_repo_objects(paths, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
+        self.files = list(kept)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    def put(*refusing: str, **how) -> Hub:
+        made = Hub(*refusing, **how)
+        monkeypatch.setattr(pushing, "HfApi", lambda: made)
+        return made
+
+    return put
+
+
+def test_every_run_leaves_a_card(checkpoint, tmp_path):
+    pesft(options(checkpoint, tmp_path / "out", lora_rank=3))
+    card = ModelCard.load(tmp_path / "out" / CARD)
+    head = card.data.to_dict()
+    assert head["library_name"] == "omni-r1" and head["pipeline_tag"] == "any-to-any" and "lora" in head["tags"]
+    assert head["license"] == "other" and "base_model" not in head and "datasets" not in head
+    for words in ("- file: `rows.jsonl`\n- rows: 24", "| max_steps | `2` |", "| seed | `42` |", "| steps | 2 |"):
+        assert words in card.text
+    assert "| lora_rank | `3` |" in card.text and "learning_rate" not in card.text  # at its default
+    last = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[1])
+    assert f"| ce_code | {last['ce_code']:.4g} |" in card.text and "transformers 5" in card.text
+    assert 'omni_r1.load("out")' in card.text and "`adapter/` has the low-rank adapter" in card.text
+    assert str(tmp_path) not in str(card) and "PEFT" not in card.text.splitlines()[0]
+    assert not (tmp_path / "out" / "adapter" / CARD).exists()
+    pesft(options(checkpoint, tmp_path / "whole"))
+    assert "adapter" not in (tmp_path / "whole" / CARD).read_text()
+
+
+MANIFEST = {
+    "format_version": 1,
+    "format": "zebra-cot",
+    "source": {"name": "multimodal-reasoning-lab/Zebra-CoT", "licence": None, "split": "train", "revision": "abc123"}
+    | {"configs": ["Chess", "Graph"], "files": []},
+    "counts": {"read": 1234, "written": 1200, "rejected": {"too-long": 30, "broken-image": 4}, "tokens": 5_000_000}
+    | {"target_tokens": 4_000_000, "images": 3600, "target_images": 2400},
+    "shards": [],
+}
+
+
+def test_card_of_a_data_folder(tmp_path):
+    data, output = tmp_path / "data", tmp_path / "out"
+    for folder in (data, output):
+        folder.mkdir()
+    (data / "manifest.json").write_text(json.dumps(MANIFEST))
+    told = PesftOptions("facebook/chameleon-7b", str(data), str(output), learning_rate=1e-4, push_to_hub=NAME)
+    (output / "run.json").write_text(json.dumps(describe_run(told, told.seed)))
+    (output / "log.jsonl").write_text('{"step": 9, "loss": 1.5, "ce_text": 0.25}\n{"step": 9, "train_runtime": 3.0}\n')
+    write_card(output, told, 1200, output / "log.jsonl")
+    card = ModelCard.load(output / CARD)
+    head = card.data.to_dict()
+    assert head["base_model"] == "facebook/chameleon-7b"
+    assert head["datasets"] == "multimodal-reasoning-lab/Zebra-CoT"
+    assert (head["license"], head["license_name"]) == ("other", "chameleon-research-license")
+    for words in (
+        "- source: `multimodal-reasoning-lab/Zebra-CoT`\n- revision: abc123\n- configs: Chess, Graph",
+        "- rows: 1,200 of 1,234\n- rejected: too-long 30, broken-image 4",
+        "- images: 3,600, of them 2,400 drawn by the model",
+        "| learning_rate | `0.0001` |",
+        "| steps | 9 |\n| loss | 1.5 |\n| ce_text | 0.25 |",
+        f"omni-r1 generate --model-path {NAME}",
+        "Chameleon research licence of Meta",
+        "- Data, zebra-cot: cc-by-nc-4.0",
+    ):
+        assert words in card.text, words
+
+
+def test_licences_that_apply():
+    def of(base: str, **manifest) -> tuple[str, str]:
+        found = licences(base, manifest)
+        return found["header"]["license"], found["text"]
+
+    m3cot = {"format": "jsonl", "source": {"name": "/data/M3CoT"}}
+    assert of("miniature")[0] == "mit" and "Chameleon" not in of("miniature")[1]
+    assert of("miniature", **m3cot)[0] == "cc-by-sa-4.0" and "m3cot: cc-by-sa-4.0" in of("miniature", **m3cot)[1]
+    assert of("GAIR/Anole-7b-v0.1")[0] == "other" and "research licence of Meta" in of("GAIR/Anole-7b-v0.1")[1]
+    own = {"format": "jsonl", "source": {"name": "/data/mine", "licence": "cc0-1.0"}}
+    assert "- Data, mine: cc0-1.0" in of("miniature", **own)[1] and "/data" not in of("miniature", **own)[1]
+
+
+def test_push(checkpoint, tmp_path, hub):
+    api = hub()
+    told = {"push_to_hub": NAME, "hub_private": True, "save_steps": 1, "sample_steps": 1}
+    (tmp_path / "out" / "adapter").mkdir(parents=True)
+    (tmp_path / "out" / "adapter" / "adapter_config.json").write_text("{}")  # of an earlier run
+    write_rows(tmp_path / "out" / "data.jsonl")
+    pesft(options(checkpoint, tmp_path / "out", **told))
+    assert api.calls == ["whoami", "create_repo", "auth_check", "upload_folder"] and api.private
+    wanted = {"README.md", "config.json", "generation_config.json", "log.jsonl", "model.safetensors", "run.json"}
+    wanted |= {"perception.safetensors", "preprocessor_config.json", "processor_config.json", "tokenizer.json"}
+    assert set(api.files) == wanted | {"special_tokens_map.json", "tokenizer_config.json"}
+    pesft(options(checkpoint, tmp_path / "out", lora_rank=2, **told))
+    adapter = {file for file in api.files if "/" in file}
+    assert adapter == {f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors")} | {
+        "adapter/perception.safetensors"
+    }
+
+
+@pytest.mark.parametrize("refusing", ["whoami", "create_repo", "auth_check"])
+def test_who_may_not_push_is_told_before_training(checkpoint, tmp_path, hub, refusing):
+    hub(refusing)
+    with pytest.raises(InputError, match=f"field 'push_to_hub': {NAME} cannot be written to: no token, log in first$"):
+        pesft(options(checkpoint, tmp_path / "out", push_to_hub=NAME))
+    assert not (tmp_path / "out").exists()
+
+
+def test_private_is_not_made_public(checkpoint, tmp_path, hub):
+    hub(public=True)
+    with pytest.raises(InputError, match="field 'hub_private': someone/draws is there already, and public"):
+        pesft(options(checkpoint, tmp_path / "out", push_to_hub=NAME, hub_private=True))
+
+
+def test_a_push_that_fails_costs_nothing(checkpoint, tmp_path, hub):
+    hub("upload_folder")
+    output = tmp_path / "out"
+    later = f"the checkpoint is whole in {output}, to push it later: hf upload {NAME} {output} . --exclude"
+    with pytest.raises(OmniError, match="not pushed: no token, log in first; ") as caught:
+        pesft(options(checkpoint, output, push_to_hub=NAME))
+    assert later in str(caught.value)
+    assert omni_r1.load(output) and (output / CARD).exists()
+
+
+def test_unreachable(monkeypatch):
+    monkeypatch.setattr(pushing, "HfApi", partial(HfApi, endpoint="http://127.0.0.1:9", token="hf_x"))
+    with pytest.raises(InputError, match="field 'push_to_hub'.*refused"):
+        pushing.claim(NAME, private=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="field 'push_to_hub'.*ffline"):
+        pushing.claim(NAME, private=False)
+
+
+def test_contradictions():
+    for changed, field in (({"push_to_hub": "draws"}, "push_to_hub"), ({"hub_private": True}, "hub_private")):
+        with pytest.raises(InputError, match=f"field '{field}'"):
+            PesftOptions("a", "b", "c", **changed)
