@@ -25,7 +25,8 @@ from tables import markdown, put_section
 
 from omni_r1.data.miniature import blank
 from omni_r1.files import write_atomic
-from omni_r1.options import Dtype, option, parse
+from omni_r1.option_parser import option, parse
+from omni_r1.options import Dtype
 from omni_r1.run_record import describe_run
 
 SHAPES = {"93m": MIDDLE, "7b": SEVEN}

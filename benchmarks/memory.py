@@ -22,7 +22,7 @@ from omni_r1.data.miniature import blank
 from omni_r1.files import write_atomic
 from omni_r1.model import Chameleon, checkpoint, create
 from omni_r1.model.placement import layer_bytes, rest_bytes
-from omni_r1.options import option, parse
+from omni_r1.option_parser import option, parse
 from omni_r1.run_record import describe_run
 
 WORKER = Path(__file__).with_name("memory_worker.py")

@@ -26,7 +26,7 @@ from tables import markdown, put_section
 from omni_r1.data.miniature.blank import world_text
 from omni_r1.files import write_atomic
 from omni_r1.model import create
-from omni_r1.options import option, parse
+from omni_r1.option_parser import option, parse
 from omni_r1.run_record import describe_run
 from omni_r1.trajectory import Image, Text, plain
 from omni_r1.vocabulary import Vocabulary

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 from torch.nn.utils.rnn import pad_sequence
 
-from omni_r1 import options
 from omni_r1.model import Omni, load
+from omni_r1.option_parser import parse
+from omni_r1.options import PesftOptions
 from omni_r1.pesft.dataset import TrajectoryDataset
 from omni_r1.pesft.losses import IGNORED
 from omni_r1.pesft.run import pesft
@@ -60,7 +61,7 @@ def ours(folder: Path, rows: Path, output: str, case: dict[str, Any]) -> dict[st
     words = ["--model-path", str(folder), "--train-data", str(rows), "--output-path", output]
     words += ["--max-steps", str(case["steps"]), "--per-device-train-batch-size", str(case["sequences"])]
     words += ["--max-length", str(LIMIT), "--logging-steps", "1", "--lr-scheduler-type", "constant", *case["options"]]
-    pesft(options.parse(options.PesftOptions, words, "pesft"))
+    pesft(parse(PesftOptions, words, "pesft"))
     log = [json.loads(line) for line in Path(output, "log.jsonl").read_text().splitlines()]
     steps = [row for row in log if "loss" in row]
     return {

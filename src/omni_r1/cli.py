@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from omni_r1 import __version__, options
 from omni_r1.errors import InputError, OmniError
+from omni_r1.option_parser import parse
 
 
 class Verb(NamedTuple):
@@ -53,7 +54,7 @@ def run(words: Sequence[str]) -> int:
     if verb is None:
         nearest = difflib.get_close_matches(asked, VERBS, n=1, cutoff=0)[0]
         raise InputError(f"no verb {asked!r}; the nearest is {nearest!r}, of {', '.join(VERBS)}")
-    chosen: Any = options.parse(verb.options, rest, asked)
+    chosen: Any = parse(verb.options, rest, asked)
     module, _, function = verb.function.partition(":")
     return getattr(import_module(module), function)(chosen)
 

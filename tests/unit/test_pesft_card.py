@@ -32,7 +32,9 @@ def options(checkpoint: Path, output: Path, **changed) -> PesftOptions:
     data = output.parent / "rows.jsonl"
     if not data.exists():
         write_rows(data)
-    return PesftOptions(str(checkpoint), str(data), str(output), **({"max_steps": 2, "logging_steps": 1} | changed))
+    return PesftOptions(
+        str(checkpoint), str(output), train_data=str(data), **({"max_steps": 2, "logging_steps": 1} | changed)
+    )
 
 
 class Hub(HfApi):
@@ -114,10 +116,12 @@ def test_card_of_a_data_folder(tmp_path):
     for folder in (data, output):
         folder.mkdir()
     (data / "manifest.json").write_text(json.dumps(MANIFEST))
-    told = PesftOptions("facebook/chameleon-7b", str(data), str(output), learning_rate=1e-4, push_to_hub=NAME)
+    told = PesftOptions(
+        "facebook/chameleon-7b", str(output), train_data=str(data), learning_rate=1e-4, push_to_hub=NAME
+    )
     (output / "run.json").write_text(json.dumps(describe_run(told, told.seed)))
     (output / "log.jsonl").write_text('{"step": 9, "loss": 1.5, "ce_text": 0.25}\n{"step": 9, "train_runtime": 3.0}\n')
-    write_card(output, told, 1200, output / "log.jsonl")
+    write_card(output, told, data / "manifest.json", 1200, output / "log.jsonl")
     card = ModelCard.load(output / CARD)
     head = card.data.to_dict()
     assert head["base_model"] == "facebook/chameleon-7b"
@@ -203,4 +207,4 @@ def test_unreachable(monkeypatch):
 def test_contradictions():
     for changed, field in (({"push_to_hub": "draws"}, "push_to_hub"), ({"hub_private": True}, "hub_private")):
         with pytest.raises(InputError, match=f"field '{field}'"):
-            PesftOptions("a", "b", "c", **changed)
+            PesftOptions("a", "c", train_data="b", **changed)

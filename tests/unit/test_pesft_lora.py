@@ -39,7 +39,7 @@ def data(tmp_path_factory) -> Path:
 
 def options(checkpoint: Path, data: Path, output: Path, **changed) -> PesftOptions:
     values = {"learning_rate": 1e-2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 4}
-    return PesftOptions(str(checkpoint), str(data), str(output), **(values | {"lora_rank": 3} | changed))
+    return PesftOptions(str(checkpoint), str(output), train_data=str(data), **(values | {"lora_rank": 3} | changed))
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +176,9 @@ def test_quantized_whatever_is_recomputed(quantize, checkpoint, data, tmp_path):
 def test_contradictions():
     for changed, field in (({"lora_rank": -1}, "lora_rank"), ({"lora_rank": 1, "lora_alpha": 0}, "lora_alpha")):
         with pytest.raises(InputError, match=f"field '{field}'"):
-            PesftOptions("a", "b", "c", **changed)
+            PesftOptions("a", "c", train_data="b", **changed)
     with pytest.raises(InputError, match="field 'quantize'"):
-        PesftOptions("a", "b", "c", quantize="4bit")
+        PesftOptions("a", "c", train_data="b", quantize="4bit")
 
 
 def test_peft_is_imported_where_it_is_needed():

@@ -108,7 +108,8 @@ def test_training_is_the_same_with_and_without(checkpoint, data, tmp_path, packi
     found = []
     for every in (0, 2):
         options = PesftOptions(
-            *(str(checkpoint), str(data), str(tmp_path / f"out-{every}")),
+            *(str(checkpoint), str(tmp_path / f"out-{every}")),
+            train_data=str(data),
             learning_rate=1e-2,
             per_device_train_batch_size=2,
             max_steps=4,
@@ -139,5 +140,5 @@ def test_other_rows(omni, checkpoint, tmp_path, monkeypatch):
     samples.draw(2)
     assert json.loads((tmp_path / "some" / "step-000002.json").read_text())[0]["error"] == "too long"
     data.write_text(json.dumps(rows[0].to_json()) + "\n")
-    options = PesftOptions(str(checkpoint), str(data), str(tmp_path / "out"), max_steps=1, sample_steps=1)
+    options = PesftOptions(str(checkpoint), str(tmp_path / "out"), train_data=str(data), max_steps=1, sample_steps=1)
     assert pesft(options) == 0 and not (tmp_path / "out" / "samples").exists()

@@ -6,6 +6,7 @@ same layout back, so that what this project trains loads here and in the origina
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -19,13 +20,14 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig, ChameleonConfig
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 
-from omni_r1 import shipped
+from omni_r1 import files, shipped
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import read_bytes, write_atomic
+from omni_r1.files import read_bytes, write_atomic, writing
 from omni_r1.model.chameleon import Chameleon
 from omni_r1.options import SHIPPED
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+SAVING = ".saving-"  # begins the name of the folder where weights are written
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MAX_WORDS = 64 * 1024 * 1024  # bytes of any file that is no weights: the published tokenizer has four million
 MAX_HEADER = 16 * 1024 * 1024  # bytes of a safetensors header: the largest published has some hundred thousand
@@ -219,15 +221,25 @@ def write(
 
 
 def _write_weights(folder: Path, state: dict[str, Tensor]) -> None:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as work:
-        save_torch_state_dict(state, work, max_shard_size="5GB", metadata={"format": "pt"})
+    with writing(folder / WEIGHTS), tempfile.TemporaryDirectory(dir=folder, prefix=SAVING) as work:
+        try:
+            save_torch_state_dict(state, work, max_shard_size="5GB", metadata={"format": "pt"})
+        except SafetensorError as error:  # its writer does not raise OSError
+            raise InputError(f"cannot be written: {error}", file=folder / WEIGHTS) from error
         written = sorted(os.listdir(work), key=lambda name: name == INDEX)  # the index after its shards
         for name in written:
             os.chmod(os.path.join(work, name), 0o644)  # safetensors makes its files private
             os.replace(os.path.join(work, name), folder / name)
-    for old in [*folder.glob("model-*-of-*.safetensors"), folder / WEIGHTS, folder / INDEX]:
-        if old.name not in written:
-            old.unlink(missing_ok=True)
+        for old in [*folder.glob("model-*-of-*.safetensors"), folder / WEIGHTS, folder / INDEX]:
+            if old.name not in written:
+                old.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed in `write` left in a folder."""
+    for left in folder.glob(f"{SAVING}*"):
+        shutil.rmtree(left)
+    files.remove_unfinished(folder)
 
 
 def torch_dtype(name: str) -> torch.dtype:

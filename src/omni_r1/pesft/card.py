@@ -9,11 +9,12 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from omni_r1.data.shards import MANIFEST
 from omni_r1.files import read_bytes, read_jsonl, write_atomic
 from omni_r1.options import SHIPPED, PesftOptions
 from omni_r1.run_record import RUN
 
-CARD, MANIFEST = "README.md", "manifest.json"
+CARD = "README.md"
 TAGS = ["omni-r1", "chameleon", "visual-reasoning", "interleaved-text-and-images"]
 FIGURES = ("loss", "ce_text", "ce_code", "perception", "tokens_per_second")
 ADAPTER = "\n`adapter/` has the low-rank adapter alone, in PEFT's format; the weights here are `{base}` and it.\n"
@@ -71,9 +72,12 @@ what its base and the data above taught it, and was checked on nothing else here
 """
 
 
-def write_card(output: Path, options: PesftOptions, rows: int, log: Path) -> None:
-    """Write the card of what was trained on `rows` rows into its folder, which has the run's record."""
-    manifest = read_manifest(Path(options.train_data))
+def write_card(output: Path, options: PesftOptions, data: Path, rows: int, log: Path) -> None:
+    """Write the card of what was trained on `rows` rows into its folder, which has the run's record.
+
+    `data` is the file of the rows, or the manifest of the folder that they are in.
+    """
+    manifest = json.loads(read_bytes(data)) if data.name == MANIFEST else {}
     source = manifest.get("source", {})
     hub_data = source["name"] if source.get("revision") else None  # files of one's own have no revision
     record = json.loads((output / RUN).read_text())
@@ -90,7 +94,7 @@ def write_card(output: Path, options: PesftOptions, rows: int, log: Path) -> Non
     text = TEXT.format(
         name=options.push_to_hub or output.resolve().name,
         base=f"`{base}`",
-        data=bullets(described(manifest) or [("file", f"`{shown(options.train_data)}`"), ("rows", f"{rows:,}")]),
+        data=bullets(described(manifest) or [("file", f"`{data.name}`"), ("rows", f"{rows:,}")]),
         recipe=table(("option", "value"), changed(options)),
         versions=", ".join(f"{name} {number}" for name, number in record["versions"].items() if number),
         commit=record["commit"] or "unknown",
@@ -99,12 +103,6 @@ def write_card(output: Path, options: PesftOptions, rows: int, log: Path) -> Non
         licence=terms["text"],
     )
     write_atomic(output / CARD, str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text}")))
-
-
-def read_manifest(data: Path) -> dict[str, Any]:
-    """What a folder of tokenised rows says of itself; nothing of any other data."""
-    file = data / MANIFEST
-    return json.loads(read_bytes(file)) if file.is_file() else {}
 
 
 def described(manifest: dict[str, Any]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ STATE = "trainer_state.json"
 STAGE = ".unfinished"  # the folder beside the checkpoints where the next one is made
 NAME = "checkpoint-"
 MAX_MANIFEST = 16 * 1024 * 1024
+SUMS = "sums_{}.json"  # of the process of that number: what its next log row is made of
 LAST = ("last", "true")  # as HF's own option, which is a path or true
 
 
@@ -29,7 +30,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -43,27 +44,34 @@ def seal(staged: Path, steps: Path, keep: int = 2) -> None:
     with writing(place):
         inside = sorted(staged.rglob("*"))
         files = [path for path in inside if path.is_file()]
-        sums = {
-            str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in files
-        }
+        sums = {str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": digest(file)} for file in files}
         for path in inside:
             _sync(path)
         write_atomic(staged / MANIFEST, json.dumps({"files": sums}, indent=1) + "\n")
-        if place.exists():  # of an earlier run that went further than the one it was resumed from
+        if place.exists():  # without a manifest, or `drop_after` had removed it
             _remove(place)
         os.replace(staged, place)
         _sync(steps)
-        for old in whole(steps)[:-keep]:
-            _remove(old)
+    for old in whole(steps)[:-keep]:
+        _remove(old)
 
 
 def _remove(place: Path) -> None:
     """Out of sight at once, then away: a process that is killed meanwhile leaves no half of a checkpoint."""
     gone = place.parent / STAGE / f"old-{place.name}"
-    shutil.rmtree(gone, ignore_errors=True)
-    gone.parent.mkdir(exist_ok=True)
-    os.replace(place, gone)
-    shutil.rmtree(gone)
+    try:
+        gone.parent.mkdir(exist_ok=True)
+        os.replace(place, gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise InputError(f"cannot be removed: {error.strerror or error}", file=place) from error
+
+
+def drop_after(steps: Path, step: int) -> None:
+    """Remove the checkpoints behind a step: a run that goes on from it makes them again."""
+    for place in reversed(whole(steps)):  # should it be interrupted, those that are left have no gap
+        if step_of(place) > step:
+            _remove(place)
 
 
 def step_of(place: Path) -> int:
@@ -77,26 +85,27 @@ def whole(steps: Path) -> list[Path]:
 
 
 def clear_stage(steps: Path) -> None:
-    """Remove what a killed process left half done."""
-    shutil.rmtree(steps / STAGE, ignore_errors=True)
+    """Remove what a killed process left half done: all of it, or the next checkpoint would have it inside."""
+    if (steps / STAGE).exists():
+        shutil.rmtree(steps / STAGE)
 
 
 def find(wanted: str | None, steps: Path, verify: bool = True) -> Path | None:
     """The checkpoint to go on from: a path, or `last` for the newest of this run, which may have none yet.
 
-    Raises InputError naming the file that is missing or damaged.
+    Raises InputError naming the file that is missing or damaged, or `steps` where it has checkpoints of another run:
+    by their numbers they would be taken for this run's, or this run's removed as older ones.
     """
-    if wanted is None:
-        return None
-    if wanted.lower() in LAST:
-        found = whole(steps)
-        if not found:
-            return None
-        place = found[-1]
+    found = whole(steps)
+    if wanted is not None and wanted.lower() in LAST:
+        place = found[-1] if found else None
     else:
-        place = Path(wanted)
-    if verify:
+        place = Path(wanted) if wanted else None
+    if place is not None and verify:
         _verify(place)
+    if found and (place is None or place.resolve().parent != steps.resolve()):
+        reason = "has checkpoints of an earlier run: go on from the 'last', or move them away"
+        raise InputError(reason, file=steps, field="resume_from_checkpoint")
     return place
 
 
@@ -108,9 +117,10 @@ def _verify(place: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no resumable checkpoint: {getattr(error, 'strerror', None) or error}"
         raise InputError(reason, file=manifest, field="resume_from_checkpoint") from error
-    for name, (size, digest) in wanted.items():
+    for name, (size, sha256) in wanted.items():
         file = place / name
-        if not file.is_file() or file.stat().st_size != size or _digest(file) != digest:
+        if not file.is_file() or file.stat().st_size != size or digest(file) != sha256:
             raise InputError("is not the file that was saved", file=file, field="resume_from_checkpoint")
-    if STATE not in wanted:
-        raise InputError(f"has no {STATE}", file=manifest, field="resume_from_checkpoint")
+    for name in (STATE, SUMS.format(0)):
+        if name not in wanted:
+            raise InputError(f"has no {name}", file=manifest, field="resume_from_checkpoint")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import transformers
 
-from omni_r1.data.shards import TokenDataset
+from omni_r1.data.shards import MANIFEST, TokenDataset
 from omni_r1.data.tokenize import tokenize
 from omni_r1.errors import InputError
 from omni_r1.model import Omni
@@ -15,25 +15,28 @@ from omni_r1.pesft.dataset import Rows, TrajectoryDataset
 TOKENIZED = "data"  # the folder of OUTPUT_PATH into which `json_dir` is tokenised
 
 
-def training_rows(options: PesftOptions, omni: Omni, arguments: transformers.TrainingArguments) -> Rows:
-    """Raises InputError for rows that cannot be used; those of `json_dir` are counted and listed instead."""
+def training_rows(options: PesftOptions, omni: Omni, arguments: transformers.TrainingArguments) -> tuple[Rows, Path]:
+    """The rows, and the file whose content fixes them: a file of trajectories itself, or the manifest of a folder.
+
+    Raises InputError for rows that cannot be used; those of `json_dir` are counted and listed instead.
+    """
     if options.json_dir is not None:
         folder = Path(options.output_path) / TOKENIZED
         with arguments.main_process_first(local=False):
             if arguments.should_save:
                 tokenize(original_rows(options, folder))
-            return TokenDataset(folder, omni.vocabulary)
+            return TokenDataset(folder, omni.vocabulary), folder / MANIFEST
     assert options.train_data is not None  # one of the two is there
     data = Path(options.train_data)
     if not data.is_dir():
-        return TrajectoryDataset(data, omni.vocabulary, options.max_length)
+        return TrajectoryDataset(data, omni.vocabulary, options.max_length), data
     rows = TokenDataset(data, omni.vocabulary, options.max_length)
     made_by = rows.manifest.get("vq")
     if made_by is not None and made_by != digest(omni.model.model.vqmodel):
         raise InputError(
             "its pictures were encoded by another VQ than this checkpoint's", file=data, field="train_data"
         )
-    return rows
+    return rows, data / MANIFEST
 
 
 def original_rows(options: PesftOptions, folder: Path) -> TokenizeOptions:

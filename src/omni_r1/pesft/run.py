@@ -1,6 +1,5 @@
 """`omni-r1 pesft`: train a checkpoint on trajectories, save a checkpoint in the same layout."""
 
-import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +11,10 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from omni_r1.errors import InputError
-from omni_r1.files import read_jsonl, write_atomic, writing
-from omni_r1.model import load
+from omni_r1.files import write_atomic, writing
+from omni_r1.model import checkpoint, load
 from omni_r1.options import PesftOptions
-from omni_r1.pesft import checkpoints
+from omni_r1.pesft import checkpoints, continuing
 from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import training_rows
@@ -25,16 +24,9 @@ from omni_r1.pesft.push import claim, push
 from omni_r1.pesft.samples import SampleDrawings
 from omni_r1.pesft.saving import Saver
 from omni_r1.pesft.trainer import LogFile, PesftTrainer
-from omni_r1.run_record import RUN, describe_run
+from omni_r1.run_record import RUN
 
 LOG = "log.jsonl"
-
-
-def cut_log(path: Path, step: int) -> None:
-    """Keep the rows up to a step: those of an interrupted run behind its last checkpoint will come again."""
-    rows = read_jsonl(path) if step and path.exists() else []
-    kept = [row for _, row in rows if isinstance(row, dict) and row["step"] <= step]
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def on_cpu(options: PesftOptions) -> bool:
@@ -88,7 +80,11 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
 
 
 def pesft(options: PesftOptions) -> int:
-    """The verb: train `options.model_path` on `options.train_data`, save to `options.output_path`."""
+    """The verb: train `options.model_path` on `options.train_data`, save to `options.output_path`.
+
+    A run that was interrupted and goes on (`resume_from_checkpoint`) ends with the weights and the log rows of one
+    that was not. Raises InputError for options with which it could not (`continuing`).
+    """
     if options.report_to != "none" and find_spec(options.report_to) is None:
         raise InputError(f"{options.report_to} is not installed", field="report_to")
     output = Path(options.output_path)
@@ -98,19 +94,23 @@ def pesft(options: PesftOptions) -> int:
     omni = load(options.model_path, device=home, dtype=options.dtype, quantize=options.quantize)
     arguments = training_arguments(options, steps)
     start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
+    rows, data = training_rows(options, omni, arguments)
+    record = continuing.describe(options, data, arguments.world_size)
+    if start is not None:
+        continuing.check(start.parent.parent / RUN, record)
     transformers.set_seed(options.seed)
+    log = LogFile(output / LOG)
     if arguments.should_save:
         if options.push_to_hub:
             claim(options.push_to_hub, options.hub_private)
-        prepare(output, options, checkpoints.step_of(start) if start else 0)
-    rows = training_rows(options, omni, arguments)
+        prepare(output, record, log, checkpoints.step_of(start) if start else 0)
     module = PesftModule(omni, options.alignment, options.ce)
     module.vq[0].to(arguments.device)
     saver = Saver(omni, module, options)
     checkpoint_layers(omni.model, options.gradient_checkpointing)
     if options.packing:
         omni.model.set_attn_implementation(PACKED)
-    callbacks: list[Any] = [LogFile(output / LOG)]
+    callbacks: list[Any] = [log]
     if options.sample_steps:
         callbacks.append(SampleDrawings(omni, rows, output / "samples", options.sample_steps))
     with omni.model.vq_apart():
@@ -122,22 +122,25 @@ def pesft(options: PesftOptions) -> int:
             data_collator=Pack() if options.packing else PadRight(omni.vocabulary.pad),
             callbacks=callbacks,
             perception_weight=options.perception_weight,
+            start=start,
         )
         check_engine(trainer, options)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-        finish(trainer, output, options)
+        finish(trainer, output, options, data)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return 0
 
 
-def prepare(output: Path, options: PesftOptions, done: int) -> None:
-    """The output folder with its record, its log up to step `done`, and nothing half written."""
+def prepare(output: Path, record: dict[str, Any], log: LogFile, done: int) -> None:
+    """The output folder with its record, its log and checkpoints up to step `done`, and nothing half written."""
     with writing(output):
         (output / "steps").mkdir(parents=True, exist_ok=True)
         checkpoints.clear_stage(output / "steps")
-    cut_log(output / LOG, done)
-    write_atomic(output / RUN, json.dumps(describe_run(options, options.seed), indent=1) + "\n")
+        checkpoint.remove_unfinished(output)
+    checkpoints.drop_after(output / "steps", done)
+    log.open(done)
+    continuing.write(output / RUN, record)
 
 
 def check_engine(trainer: PesftTrainer, options: PesftOptions) -> None:
@@ -154,7 +157,7 @@ def check_engine(trainer: PesftTrainer, options: PesftOptions) -> None:
         )
 
 
-def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
+def finish(trainer: PesftTrainer, output: Path, options: PesftOptions, data: Path) -> None:
     """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into; its card.
 
     Then push it, where that is asked for.
@@ -168,6 +171,6 @@ def finish(trainer: PesftTrainer, output: Path, options: PesftOptions) -> None:
             trainer.saver.merge(place, output)
             write_atomic(output / "perception.safetensors", (place / "perception.safetensors").read_bytes())
         if trainer.args.should_save:
-            write_card(output, options, len(trainer.rows), output / LOG)
+            write_card(output, options, data, len(trainer.rows), output / LOG)
     if options.push_to_hub and trainer.args.should_save:
         push(output, options.push_to_hub, LOG, adapter=options.lora_rank > 0)

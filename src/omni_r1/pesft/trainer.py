@@ -19,6 +19,7 @@ from torch.distributed import barrier
 from torch.utils.data import Dataset
 
 from omni_r1.errors import InputError, OmniError
+from omni_r1.files import AppendLog, read_bytes, write_atomic
 from omni_r1.pesft import checkpoints
 from omni_r1.pesft.dataset import Rows, StepSampler, WithBlanks
 from omni_r1.pesft.losses import IGNORED, code_targets
@@ -27,6 +28,8 @@ from omni_r1.pesft.packing import Pack
 from omni_r1.pesft.saving import Saver
 
 SUMS = ("ce_text", "ce_code", "texts", "codes", "pe", "tokens", "places")
+CLOSING = "train_runtime"  # is in the last row only
+RUNNING = ("_total_loss_scalar", "_globalstep_last_logged")  # of upstream, beside the loss since the last log row
 
 
 class PesftTrainer(transformers.Trainer):
@@ -36,7 +39,16 @@ class PesftTrainer(transformers.Trainer):
     summed over all processes, so that the loss and its gradient are those of one process with all the rows.
     """
 
-    def __init__(self, *, module: PesftModule, rows: Rows, saver: Saver, perception_weight: float, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        module: PesftModule,
+        rows: Rows,
+        saver: Saver,
+        perception_weight: float,
+        start: Path | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.rows, self.module, self.saver, self.perception_weight = rows, module, saver, perception_weight
         super().__init__(model=module, train_dataset=WithBlanks(rows, saver.omni.vocabulary.pad), **kwargs)
         self.loss_is_scaled_for_ga = True  # the loss is already a mean over the step: no division by micro-batches
@@ -46,6 +58,8 @@ class PesftTrainer(transformers.Trainer):
         self.sums = dict.fromkeys(SUMS, 0.0)
         self.clock = StepClock()
         self.add_callback(self.clock)
+        if start is not None:
+            self.add_callback(GoingOn(self, start))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepSampler:
         batches = self.args.gradient_accumulation_steps * self.args.world_size
@@ -105,7 +119,28 @@ class PesftTrainer(transformers.Trainer):
             logs["padding"] = round(1 - sums["tokens"] / max(sums["places"], 1.0), 4)
             logs["peak_memory_bytes"] = peak_memory()
             self.sums, self.clock.seconds = dict.fromkeys(SUMS, 0.0), 0.0
+        if "train_loss" in logs:  # the last row; upstream's mean is over the steps since the run went on
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)
+
+    def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]  # upstream names all it gives
+        """Upstream's, but a run that goes on from its very last step, inside an epoch, does not make one more."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Upstream's, and what the next log row is made of: each process its own."""
+        super()._save_rng_state(output_dir)
+        upstream = {name: getattr(self, name) for name in RUNNING}
+        sums = {"loss": self._tr_loss.item(), "seconds": self.clock.seconds, "sums": self.sums, "upstream": upstream}
+        write_atomic(Path(output_dir) / checkpoints.SUMS.format(self.args.process_index), json.dumps(sums) + "\n")
+
+    def load_sums(self, start: Path) -> None:
+        saved = json.loads(read_bytes(start / checkpoints.SUMS.format(self.args.process_index)))
+        self._tr_loss.fill_(saved["loss"])
+        self.sums, self.clock.seconds = saved["sums"], saved["seconds"]
+        for name in RUNNING:
+            setattr(self, name, saved["upstream"][name])
 
     def _get_output_dir(self, trial: Any = None) -> str:
         return str(self.steps / checkpoints.STAGE)  # where upstream puts what `_save_checkpoint` moves
@@ -167,13 +202,34 @@ class Epochs(transformers.TrainerCallback):
         self.sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
 
 
+class GoingOn(transformers.TrainerCallback):
+    """Puts back what upstream forgets between two runs, or takes from the first: how often to log and save."""
+
+    def __init__(self, trainer: PesftTrainer, start: Path) -> None:
+        self.trainer, self.start = trainer, start
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        state.compute_steps(args, state.max_steps)
+        self.trainer.load_sums(self.start)
+
+
 class LogFile(transformers.TrainerCallback):
-    """Every logged row as a line of `log.jsonl` in the output folder."""
+    """Every logged row as a line of `log.jsonl` in the output folder, on disk before the next step (`AppendLog`).
+
+    `open` it in the process that writes. Raises InputError for a damaged row, or where the system refuses.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.log: AppendLog | None = None
+
+    def open(self, step: int) -> None:
+        """Keep the rows up to a step, but no closing one: those behind, and the closing one, will come again."""
+        if not step:  # whatever is there is no log of this run
+            write_atomic(self.path, "")
+        self.log = AppendLog(self.path)
+        self.log.rewrite([row for row in self.log.rows if row["step"] <= step and CLOSING not in row])
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if state.is_world_process_zero:
-            with self.path.open("a") as out:
-                out.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+        if self.log is not None:
+            self.log.append({"step": state.global_step, **(logs or {})})
