@@ -20,7 +20,7 @@ from omni_r1.trajectory import Text, Trajectory
 COUNT, SEARCHED = 4, 256  # rows that are drawn, of the first so many
 WORDS = 64  # tokens an answer may take beyond the longest of the data
 GAP, LEAST, NARROWEST = 8, 128, 520  # of the sheet, in pixels: between pictures; a picture's side; the sheet's width
-LETTER, LINE_HEIGHT, MOST_LINES = 6.5, 15, 3  # of the text: pixels, pixels, lines of what was said
+LETTER, LINE_HEIGHT, MOST_LINES = 6.2, 15, 3  # of the text: pixels, pixels, lines of what was said
 PAPER, INK, FAINT = (255, 255, 255), (0, 0, 0), (170, 170, 170)
 
 
