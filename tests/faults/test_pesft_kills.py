@@ -62,7 +62,7 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
     begun = time.monotonic()
     before = server.attempt([*words, str(untouched)], said, folder=untouched)
     assert before.code == 0, said.read_text()
-    took, operations = time.monotonic() - begun, before.operations
+    operations, reach = before.operations, 0.3  # seconds until the latest kill by time; the machine decides how far
     assert differences(untouched, untouched) == []
     ending = server.attempt([*words, str(untouched)], said, folder=untouched)  # all but the end is there
     assert ending.code == 0
@@ -75,7 +75,8 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
         order: dict = {"folder": output}
         dice = rng.random()
         if kills < KILLS and dice < 0.35:
-            order["delay"] = rng.uniform(0, 0.3 + (took - 0.3) * share / STEPS)
+            reach *= 0.8 if share <= 0 else 1.2
+            order["delay"] = rng.uniform(0, reach)
         elif kills < KILLS and dice < 0.6 and share > 0 and done < STEPS:  # after a step that is saved, so seldom
             order["aim"] = ("old-checkpoint", rng.choice(MOMENTS))
         elif kills < KILLS and dice < 0.75:
