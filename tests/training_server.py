@@ -64,7 +64,7 @@ class TrainingServer:
         to die at the first operation of, and the moment; limit: the largest file that the system lets it write, in
         bytes; delay: seconds until it is killed.
         """
-        order = {"words": words, "said": str(said), "folder": str(folder)}
+        order: dict[str, Any] = {"words": words, "said": str(said), "folder": str(folder)}
         order |= {"kill": kill, "aim": aim, "fail": fail, "limit": limit, "delay": delay}
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -95,7 +95,9 @@ class TrainingOperations(faulty.Operations):
             patch(os, name, self._relative(name, getattr(os, name)))
         patch(torch, "save", self._writer("torch.save", torch.save, RuntimeError))
         patch(safetensors.torch, "save_file", self._writer("safetensors", safetensors.torch.save_file, SafetensorError))
-        patch(trainer_callback, "open", self._by_path("open", open))
+        opened = self._by_path("open", open)
+        state = lambda path, mode="r", **named: (opened if mode == "w" else open)(path, mode, **named)  # noqa: E731
+        patch(trainer_callback, "open", state)
 
     def _relative(self, name: str, real: Callable) -> Callable:
         """As `shutil.rmtree` calls it: with a name inside an open folder."""
@@ -128,7 +130,7 @@ def serve(model: str, rows: str, work: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.fsync = lambda handle: None  # type: ignore[assignment]  # guards against lost power, and only takes time here
+    os.fsync = lambda handle: None  # guards against lost power, and only takes time here
     from tqdm import tqdm
 
     from omni_r1 import run_record

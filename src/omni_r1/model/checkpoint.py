@@ -20,9 +20,8 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig, ChameleonConfig
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 
-from omni_r1 import shipped
+from omni_r1 import files, shipped
 from omni_r1.errors import InputError, OmniError
-from omni_r1 import files
 from omni_r1.files import read_bytes, write_atomic, writing
 from omni_r1.model.chameleon import Chameleon
 from omni_r1.options import SHIPPED

@@ -114,7 +114,7 @@ def prepare(output: Path, record: dict[str, Any], log: LogFile, done: int) -> No
         (output / "steps").mkdir(parents=True, exist_ok=True)
         checkpoints.clear_stage(output / "steps")
         checkpoint.remove_unfinished(output)
-    checkpoints.drop_after(output / "steps", done)
+    checkpoints.tidy(output / "steps", done)
     log.open(done)
     continuing.write(output / RUN, record)
 

@@ -127,10 +127,19 @@ class PesftTrainer(transformers.Trainer):
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Upstream's, but a run that stops ends the line of its progress bar, for the error to have its own."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, transformers.ProgressCallback) and callback.training_bar is not None:
+                    callback.training_bar.close()
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Upstream's, but a run that goes on from its very last step, inside an epoch, does not make one more."""
         if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**kwargs)
+            super()._run_epoch(*args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Upstream's, and what the next log row is made of: each process its own."""
