@@ -164,8 +164,11 @@ class PesftTrainer(transformers.Trainer):
         name = f"{checkpoints.NAME}{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save's, on a full disk
+        except (OSError, SafetensorError) as error:
             raise InputError(f"cannot be written: {str(error).splitlines()[0]}", file=steps / name) from error
+        except RuntimeError as error:  # torch.save's; what the system said is not in it
+            words = f"cannot be written; is the disk full? torch says: {str(error).splitlines()[0]}"
+            raise InputError(words, file=steps / name) from error
         self._wait()
         if self.args.should_save:
             checkpoints.seal(steps / checkpoints.STAGE / name, steps)
