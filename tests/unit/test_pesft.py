@@ -9,12 +9,15 @@ from safetensors.torch import load_file
 import omni_r1
 from omni_r1.errors import InputError, OmniError
 from omni_r1.options import PesftOptions
+from omni_r1.pesft.checkpoints import find, whole
 from omni_r1.pesft.dataset import BLANK, StepSampler, TrajectoryDataset
 from omni_r1.pesft.losses import IGNORED, code_targets, cross_entropy, perception_sum
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.run import pesft
+from omni_r1.pesft.trainer import PesftTrainer
 from pesft_rows import write_rows
 from tiny import write_checkpoint
+from training_files import rows_of
 
 PERCEPTION = Path(__file__).parents[3] / "shared" / "reference" / "golden" / "perception_loss.npz"
 
@@ -242,3 +245,98 @@ def test_shards_of_another_vq_or_vocabulary_are_refused(checkpoint, tmp_path):
         with pytest.raises(InputError, match=words):
             pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / "b"))
         manifest.write_text(before)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path, monkeypatch, norm, bad):
+    data, steps, modules = write_rows(tmp_path / "rows.jsonl"), [], []
+
+    def init(self, *, module, **kwargs):
+        modules.append(module)
+        made(self, module=module, **kwargs)
+        module.projection.weight.register_hook(spoil)
+
+    def spoil(gradient):
+        steps.append(1)
+        if len(steps) == 2 * 3:  # the last micro-batch of step 3; the loss itself is finite
+            return gradient.masked_fill(torch.eye(*gradient.shape, dtype=torch.bool), bad)
+
+    made = PesftTrainer.__init__
+    monkeypatch.setattr(PesftTrainer, "__init__", init)
+    more = {"max_grad_norm": norm, "save_steps": 1, "logging_steps": 1}
+    with pytest.raises(OmniError, match="norm of the gradient is (nan|inf) at step 3: stopped before") as caught:
+        pesft(options(checkpoint, data, tmp_path / "out", **more))
+    rows = StepSampler(TrajectoryDataset(data, omni_r1.load(checkpoint).vocabulary, 400), 2, 2, 42, True)
+    named = {f"rows.jsonl:{row + 1}" for row in list(rows)[8:12]}
+    assert set(str(caught.value).rpartition("at rows ")[2].split(", ")) == named
+    saved = tmp_path / "out" / "steps" / "checkpoint-2"
+    assert find("last", saved.parent) == saved
+    kept = load_file(saved / "model.safetensors") | {
+        f"projection.{name}": tensor for name, tensor in load_file(saved / "perception.safetensors").items()
+    }
+    for name, tensor in modules[0].state_dict().items():  # the VQ module is back in it
+        assert torch.equal(tensor, kept[name.removeprefix("model.")]), name
+    log = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2]
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def interrupted(checkpoint, tmp_path_factory) -> tuple[Path, Path]:
+    """The data and the folder of a run of four steps, with checkpoints of the last two."""
+    base = tmp_path_factory.mktemp("interrupted")
+    data = write_rows(base / "rows.jsonl")
+    pesft(options(checkpoint, data, base / "out", save_steps=1))
+    return data, base / "out"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 7},
+        {"per_device_train_batch_size": 4},
+        {"gradient_accumulation_steps": 1},
+        {"learning_rate": 1e-3},
+        {"packing": False},
+        {"max_steps": 9},
+        {"max_steps": 9, "lr_scheduler_type": "constant"},
+        {"lora_rank": 2},
+    ],
+)
+def test_a_run_goes_on_with_what_decides_its_numbers(checkpoint, interrupted, changed):
+    data, output = interrupted
+    before = {file: file.stat().st_mtime_ns for file in output.rglob("*")}
+    name = [*changed][-1]
+    with pytest.raises(InputError, match=f"run.json: field '{name}': was .* in the run that is to go on"):
+        pesft(options(checkpoint, data, output, save_steps=1, resume_from_checkpoint="last", **changed))
+    assert {file: file.stat().st_mtime_ns for file in output.rglob("*")} == before
+
+
+def test_a_run_goes_on_with_its_rows_wherever_they_are(checkpoint, interrupted, tmp_path):
+    data, output = interrupted
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes(data.read_bytes())
+    weights = load_file(output / "model.safetensors")
+    first = str(output / "steps" / "checkpoint-3")
+    free = {"save_steps": 2, "logging_steps": 1, "gradient_checkpointing": "none", "resume_from_checkpoint": first}
+    assert pesft(options(checkpoint, moved, output, **free)) == 0
+    again = load_file(output / "model.safetensors")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    moved.write_bytes(data.read_bytes() + data.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(InputError, match="train_data.*other rows"):
+        pesft(options(checkpoint, moved, output, **free))
+    with pytest.raises(InputError, match="has checkpoints of an earlier run"):
+        pesft(options(checkpoint, data, output))
+
+
+def test_a_longer_run_at_a_constant_rate_is_gone_on_with(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl", 6)
+    at = {"lr_scheduler_type": "constant", "logging_steps": 1, "resume_from_checkpoint": "last"}
+    pesft(options(checkpoint, data, tmp_path / "out", save_steps=5, max_steps=3, **at))
+    pesft(options(checkpoint, data, tmp_path / "out", save_steps=1, max_steps=5, **at))  # and saves more often
+    pesft(options(checkpoint, data, tmp_path / "whole", max_steps=5, **at))
+    assert [place.name for place in whole(tmp_path / "out" / "steps")] == ["checkpoint-4", "checkpoint-5"]
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "whole"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert rows_of(tmp_path / "out" / "log.jsonl") == rows_of(tmp_path / "whole" / "log.jsonl")

@@ -164,7 +164,7 @@ def test_push(checkpoint, tmp_path, hub):
     wanted = {"README.md", "config.json", "generation_config.json", "log.jsonl", "model.safetensors", "run.json"}
     wanted |= {"perception.safetensors", "preprocessor_config.json", "processor_config.json", "tokenizer.json"}
     assert set(api.files) == wanted | {"special_tokens_map.json", "tokenizer_config.json"}
-    pesft(options(checkpoint, tmp_path / "out", lora_rank=2, **told))
+    pesft(options(checkpoint, tmp_path / "lora", lora_rank=2, **told))
     adapter = {file for file in api.files if "/" in file}
     assert adapter == {f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors")} | {
         "adapter/perception.safetensors"

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 import omni_r1
 from omni_r1.errors import InputError
-from omni_r1.model import CheckpointError
 from omni_r1.options import PesftOptions
 from omni_r1.pesft.run import pesft
 from omni_r1.pesft.trainer import PesftTrainer
@@ -119,8 +118,8 @@ def test_resumed_is_uninterrupted(checkpoint, data, trained, tmp_path):
         assert all(torch.equal(again[part], wanted[part]) for part in wanted), name
     rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
-    with pytest.raises(CheckpointError, match="no adapter of this model and lora_rank"):
-        pesft(options(checkpoint, data, tmp_path / "o", lora_rank=4, resume_from_checkpoint=halfway))
+    with pytest.raises(InputError, match="field 'lora_rank': was 3 in the run that is to go on, not 4"):
+        pesft(options(checkpoint, data, tmp_path / "o", **how | {"lora_rank": 4}, resume_from_checkpoint=halfway))
 
 
 def test_same_seed_same_weights_whatever_is_recomputed(checkpoint, data, tmp_path):

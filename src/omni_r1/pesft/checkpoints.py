@@ -17,6 +17,7 @@ MANIFEST = "manifest.json"
 STATE = "trainer_state.json"
 STAGE = ".unfinished"  # the folder beside the checkpoints where the next one is made
 NAME = "checkpoint-"
+KEPT = 2  # should the last one be damaged, there is one more
 MAX_MANIFEST = 16 * 1024 * 1024
 SUMS = "sums_{}.json"  # of the process of that number: what its next log row is made of
 LAST = ("last", "true")  # as HF's own option, which is a path or true
@@ -35,8 +36,8 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def seal(staged: Path, steps: Path, keep: int = 2) -> None:
-    """Move a finished checkpoint from its stage to the others in `steps`, and remove all but the last `keep`.
+def seal(staged: Path, steps: Path) -> None:
+    """Move a finished checkpoint from its stage to the others in `steps`, and remove all but the last `KEPT`.
 
     Raises InputError naming the checkpoint where the system refuses; those that were there stay whole.
     """
@@ -48,12 +49,11 @@ def seal(staged: Path, steps: Path, keep: int = 2) -> None:
         for path in inside:
             _sync(path)
         write_atomic(staged / MANIFEST, json.dumps({"files": sums}, indent=1) + "\n")
-        if place.exists():  # without a manifest, or `drop_after` had removed it
+        if place.exists():  # without a manifest, or `tidy` had removed it
             _remove(place)
         os.replace(staged, place)
         _sync(steps)
-    for old in whole(steps)[:-keep]:
-        _remove(old)
+    tidy(steps, step_of(place))
 
 
 def _remove(place: Path) -> None:
@@ -67,11 +67,15 @@ def _remove(place: Path) -> None:
         raise InputError(f"cannot be removed: {error.strerror or error}", file=place) from error
 
 
-def drop_after(steps: Path, step: int) -> None:
-    """Remove the checkpoints behind a step: a run that goes on from it makes them again."""
-    for place in reversed(whole(steps)):  # should it be interrupted, those that are left have no gap
-        if step_of(place) > step:
-            _remove(place)
+def tidy(steps: Path, step: int) -> None:
+    """Remove the checkpoints behind a step, which a run that goes on from it makes again, and all but the last `KEPT`.
+
+    A run may have been killed after it moved a checkpoint into place and before it removed an older one.
+    """
+    found = whole(steps)
+    behind = [place for place in reversed(found) if step_of(place) > step]  # in this order, interrupted it has no gap
+    for place in behind + found[: len(found) - len(behind)][:-KEPT]:
+        _remove(place)
 
 
 def step_of(place: Path) -> int:

@@ -138,7 +138,7 @@ def prepare(output: Path, record: dict[str, Any], log: LogFile, done: int) -> No
         (output / "steps").mkdir(parents=True, exist_ok=True)
         checkpoints.clear_stage(output / "steps")
         checkpoint.remove_unfinished(output)
-    checkpoints.drop_after(output / "steps", done)
+    checkpoints.tidy(output / "steps", done)
     log.open(done)
     continuing.write(output / RUN, record)
 
@@ -151,6 +151,8 @@ def check_engine(trainer: PesftTrainer, options: PesftOptions) -> None:
         raise InputError(
             "no process has the whole model under FSDP and ZeRO 3: draw from checkpoints", field="sample_steps"
         )
+    if options.lora_rank and is_deepspeed_zero3_enabled():
+        raise InputError("an adapter is small: torchrun alone or ZeRO 2 will do", field="deepspeed_config_json")
     if trainer.is_fsdp_enabled and options.bf16:  # accelerate's own would also sum losses and gradients in bf16
         trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32

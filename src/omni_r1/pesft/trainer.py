@@ -123,10 +123,19 @@ class PesftTrainer(transformers.Trainer):
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)
 
-    def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]  # upstream names all it gives
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Upstream's, but a run that stops ends the line of its progress bar, for the error to have its own."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, transformers.ProgressCallback) and callback.training_bar is not None:
+                    callback.training_bar.close()  # type: ignore[unreachable]  # upstream writes it as None
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Upstream's, but a run that goes on from its very last step, inside an epoch, does not make one more."""
         if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**kwargs)
+            super()._run_epoch(*args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Upstream's, and what the next log row is made of: each process its own."""
@@ -151,8 +160,11 @@ class PesftTrainer(transformers.Trainer):
         name = f"{checkpoints.NAME}{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch.save's, on a full disk
+        except (OSError, SafetensorError) as error:
             raise InputError(f"cannot be written: {str(error).splitlines()[0]}", file=steps / name) from error
+        except RuntimeError as error:  # torch.save's; what the system said is not in it
+            words = f"cannot be written; is the disk full? torch says: {str(error).splitlines()[0]}"
+            raise InputError(words, file=steps / name) from error
         self._wait()
         if self.args.should_save:
             checkpoints.seal(steps / checkpoints.STAGE / name, steps)

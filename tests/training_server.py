@@ -1,0 +1,215 @@
+"""A process that has imported everything and loaded the model, and forks a child for each attempt at `omni-r1 pesft`.
+
+As `fork_server.py`, whose other end it has too; but here children train, die and run out of room inside upstream's
+writers as well. What a child was doing when it ended is left in memory that it shares with its parent.
+"""
+
+import gc
+import json
+import mmap
+import os
+import resource
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faulty
+from fork_server import ended
+
+TESTS = Path(__file__).parent
+SAVERS = ("torch.save", "safetensors")  # upstream's writers as operations
+GROWING = sorted({*faulty.GROWING, *SAVERS})
+ROOM = 1 << 16  # bytes of the shared memory
+
+
+class Ended(NamedTuple):
+    """How an attempt ended: -9 where it was killed. `doing` is the operation that did not come to its end."""
+
+    code: int
+    operations: int
+    doing: tuple[str, str] | None
+    failed: list[tuple[str, str]]
+
+
+class TrainingServer:
+    """The test's end: `attempt` runs the verb in a child."""
+
+    def __init__(self, model: Path, rows: Path, work: Path) -> None:
+        paths = [str(TESTS.parent / "src"), str(TESTS), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, __file__, str(model), str(rows), str(work)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def attempt(
+        self,
+        words: list[str],
+        said: Path,
+        *,
+        folder: Path,
+        kill: tuple[int, str] | None = None,
+        aim: tuple[str, str] | None = None,
+        fail: tuple[int, int, list[str]] | None = None,
+        limit: int | None = None,
+        delay: float | None = None,
+    ) -> Ended:
+        """Run `omni-r1 WORDS`; what it prints goes into the file `said`.
+
+        kill, fail: the operation below `folder` to die or to fail at, as `faulty` takes them; aim: words of the path
+        to die at the first operation of, and the moment; limit: the largest file that the system lets it write, in
+        bytes; delay: seconds until it is killed.
+        """
+        order: dict[str, Any] = {"words": words, "said": str(said), "folder": str(folder)}
+        order |= {"kill": kill, "aim": aim, "fail": fail, "limit": limit, "delay": delay}
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        code, count, doing, failed = json.loads(self.process.stdout.readline())
+        return Ended(code, count, tuple(doing) if doing else None, [(name, path) for name, path in failed])
+
+    def __enter__(self) -> "TrainingServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class TrainingOperations(faulty.Operations):
+    """Also what upstream does below the folder: its writers, the trainer's state, and the removal of folders."""
+
+    def install(self, patch: Callable[[object, str, object], None]) -> None:
+        import safetensors.torch
+        import torch
+        from safetensors import SafetensorError
+        from transformers import trainer_callback
+
+        super().install(patch)
+        for name in ("unlink", "rmdir"):
+            patch(os, name, self._relative(name, getattr(os, name)))
+        patch(torch, "save", self._writer("torch.save", torch.save, RuntimeError))
+        patch(safetensors.torch, "save_file", self._writer("safetensors", safetensors.torch.save_file, SafetensorError))
+        opened = self._by_path("open", open)
+        state = lambda path, mode="r", **named: (opened if mode == "w" else open)(path, mode, **named)  # noqa: E731
+        patch(trainer_callback, "open", state)
+
+    def _relative(self, name: str, real: Callable) -> Callable:
+        """As `shutil.rmtree` calls it: with a name inside an open folder."""
+
+        def called(path, *, dir_fd=None):
+            where = Path(path) if dir_fd is None else Path(os.readlink(f"/proc/self/fd/{dir_fd}")) / path
+            if dir_fd is None or not where.is_relative_to(self.folder):
+                return real(path) if dir_fd is None else real(path, dir_fd=dir_fd)
+            return self._call(name, where, lambda: real(path, dir_fd=dir_fd))
+
+        return called
+
+    def _writer(self, name: str, real: Callable, error: type[Exception]) -> Callable:
+        def called(content, file, *rest, **named):
+            def half() -> None:
+                real(content, file, *rest, **named)
+                os.truncate(file, os.path.getsize(file) // 2)
+
+            if not Path(file).is_relative_to(self.folder):
+                return real(content, file, *rest, **named)
+            try:
+                return self._call(name, Path(file), lambda: real(content, file, *rest, **named), half)
+            except OSError as refused:
+                raise error(f"{file}: {refused.strerror}") from None
+
+        return called
+
+
+def serve(model: str, rows: str, work: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    os.fsync = lambda handle: None  # guards against lost power, and only takes time here
+    from tqdm import tqdm
+
+    from omni_r1 import run_record
+    from omni_r1.cli import main
+    from omni_r1.model import load
+    from omni_r1.pesft import run
+
+    tqdm.set_lock(threading.RLock())  # its own lock is shared with the children, and one may die holding it
+    tqdm.monitor_interval = 0  # no second thread, which could hold a lock at a fork
+    run_record._commit = lambda: None
+    run_record._version = lambda package: None
+    out, sys.stdout = sys.stdout, sys.stderr
+    warming = ["--model-path", model, "--train-data", rows, "--output-path", work, "--max-steps", "1", "--use-cpu"]
+    assert main(["pesft", *warming, "--save-steps", "1"]) == 0  # whatever is imported late
+    sys.stdout = out
+    loaded = load(model)
+    run.load = lambda *_, **__: loaded  # type: ignore[assignment]
+    gc.collect()
+    gc.freeze()  # upstream collects in every child
+    shared = mmap.mmap(-1, ROOM)
+    for line in sys.stdin:
+        order = json.loads(line)
+        note(shared, 0, None, [])
+        pid = os.fork()
+        if not pid:
+            os._exit(child(order, shared))
+        code = ended(pid, order["delay"])
+        print(json.dumps([code, *json.loads(shared[:].rstrip(b"\0"))]), flush=True)
+
+
+def aimed(words: str, moment: str) -> faulty.Strike:
+    """SIGKILL at the first operation on a path with these words."""
+
+    def strike(number: int, name: str, path: Path, do: Callable, half: Callable) -> Any:
+        return faulty.killing(number if words in str(path) else 0, moment)(number, name, path, do, half)
+
+    return strike
+
+
+def note(shared: mmap.mmap, count: int, doing: Any, failed: list) -> None:
+    shared[:] = json.dumps([count, doing, failed]).encode().ljust(ROOM, b"\0")
+
+
+def child(order: dict[str, Any], shared: mmap.mmap) -> int:
+    from omni_r1.cli import main
+
+    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    failed: list[tuple[str, Path]] = []
+    strike: faulty.Strike = faulty.counting
+    if order["kill"]:
+        strike = faulty.killing(*order["kill"])
+    elif order["aim"]:
+        strike = aimed(*order["aim"])
+    elif order["fail"]:
+        at, code, then = order["fail"]
+        strike = faulty.failing(at, code, failed, then)
+
+    def watched(number: int, name: str, path: Path, do: Callable, half: Callable) -> Any:
+        told = [(one, str(place)) for one, place in failed]
+        note(shared, number, (name, str(path)), told)
+        try:
+            return strike(number, name, path, do, half)
+        finally:
+            note(shared, number, None, [(one, str(place)) for one, place in failed[:9]])
+
+    TrainingOperations(Path(order["folder"]), watched).install(setattr)
+    if order["limit"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
+    try:
+        code = main(order["words"])
+    except BaseException:
+        traceback.print_exc()  # the parent's loop must not go on in the child
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
