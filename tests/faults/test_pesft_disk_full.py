@@ -44,7 +44,7 @@ class Run:
         lines = [line for line in said.split("\n") if "error" in line.lower() and "UserWarning" not in line]
         assert len(lines) == 1 and lines[0].startswith(f"omni-r1: error: {output}"), said
         assert "Traceback" not in said
-        assert "cannot be written" in lines[0] or "cannot be removed" in lines[0], lines
+        assert any(f"cannot be {what}" in lines[0] for what in ("written", "removed", "read")), lines
         return lines[0]
 
     def kept(self, output: Path) -> int:
