@@ -130,7 +130,7 @@ def serve(model: str, rows: str, work: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.fsync = lambda handle: None  # guards against lost power, and only takes time here
+    os.fsync = lambda fd: None  # guards against lost power, and only takes time here
     from tqdm import tqdm
 
     from omni_r1 import run_record
@@ -147,7 +147,7 @@ def serve(model: str, rows: str, work: str) -> None:
     assert main(["pesft", *warming, "--save-steps", "1"]) == 0  # whatever is imported late
     sys.stdout = out
     loaded = load(model)
-    run.load = lambda *_, **__: loaded  # type: ignore[assignment]
+    run.load = lambda *_, **__: loaded
     gc.collect()
     gc.freeze()  # upstream collects in every child
     shared = mmap.mmap(-1, ROOM)

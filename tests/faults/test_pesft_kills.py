@@ -70,7 +70,7 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
     kills = done = at_borders = 0
     hit: Counter[str] = Counter()
     resumed: Counter[int] = Counter()
-    code = -9
+    code, found = -9, []
     while kills < KILLS or code == -9:
         share = min(2.0, max(0.0, LAST * STEPS * (kills + 1) / KILLS - done))  # steps that the attempt may make
         order: dict = {"folder": output}
@@ -79,7 +79,7 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
             reach = max(0.1, reach * (0.8 if share <= 0 and done < STEPS else 1.2))
             reach = min(reach, 0.4) if done == STEPS else reach
             order["delay"] = rng.uniform(0, reach)
-        elif kills < KILLS and dice < 0.6 and share > 0 and done < STEPS:  # after a step that is saved, so seldom
+        elif kills < KILLS and dice < 0.6 and share > 0 and len(found) == 2 and done < STEPS:
             order["aim"] = ("old-checkpoint", rng.choice(MOMENTS))
         elif kills < KILLS and dice < 0.75:
             order["aim"] = (rng.choice(FILES if done < STEPS else AT_THE_END), rng.choice(MOMENTS))
