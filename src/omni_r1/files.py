@@ -257,11 +257,16 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             with contextlib.suppress(OSError):  # the first error is the one to tell
                 os.unlink(temporary)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """What was written to a file, or into a folder, is on disk on return."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -229,6 +229,7 @@ def _write_weights(folder: Path, state: dict[str, Tensor]) -> None:
         written = sorted(os.listdir(work), key=lambda name: name == INDEX)  # the index after its shards
         for name in written:
             os.chmod(os.path.join(work, name), 0o644)  # safetensors makes its files private
+            files.sync(Path(work, name))
             os.replace(os.path.join(work, name), folder / name)
         for old in [*folder.glob("model-*-of-*.safetensors"), folder / WEIGHTS, folder / INDEX]:
             if old.name not in written:

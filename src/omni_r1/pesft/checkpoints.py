@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from omni_r1.errors import InputError
-from omni_r1.files import read_bytes, write_atomic, writing
+from omni_r1.files import read_bytes, sync, write_atomic, writing
 
 MANIFEST = "manifest.json"
 STATE = "trainer_state.json"
@@ -21,14 +21,6 @@ KEPT = 2  # should the last one be damaged, there is one more
 MAX_MANIFEST = 16 * 1024 * 1024
 SUMS = "sums_{}.json"  # of the process of that number: what its next log row is made of
 LAST = ("last", "true")  # as HF's own option, which is a path or true
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def digest(file: Path) -> str:
@@ -47,12 +39,12 @@ def seal(staged: Path, steps: Path) -> None:
         files = [path for path in inside if path.is_file()]
         sums = {str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": digest(file)} for file in files}
         for path in inside:
-            _sync(path)
+            sync(path)
         write_atomic(staged / MANIFEST, json.dumps({"files": sums}, indent=1) + "\n")
         if place.exists():  # without a manifest, or `tidy` had removed it
             _remove(place)
         os.replace(staged, place)
-        _sync(steps)
+        sync(steps)
     tidy(steps, step_of(place))
 
 
