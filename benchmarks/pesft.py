@@ -42,7 +42,7 @@ class BenchmarkOptions:
 
     threads: int = option(2, help="CPU threads of each measuring process")
     steps: int = option(4, help="steps of each case; the first is not counted")
-    json_path: str = option("out/benchmarks/pesft.json", help="file for the figures")
+    json_path: str = option("out/benchmarks/pesft.json", help="file for the figures of the two as they come")
     page: str | None = option(None, help="page whose table is to be written anew")
 
 
@@ -134,7 +134,8 @@ def main() -> None:
         create(folder).save(folder)
         rows = list(figures(folder, asked))
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(asked.json_path, json.dumps(rows, indent=1) + "\n")
+    beside = [one for one in rows if not one["options"]]  # a row of either trainer for each case
+    write_atomic(asked.json_path, json.dumps(beside, indent=1) + "\n")
     content = f"{run['machine']}, {asked.threads} threads; {made_with(run)}.\n\n{table(rows)}"
     print(content)
     if asked.page:

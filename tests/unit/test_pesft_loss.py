@@ -97,7 +97,8 @@ def test_the_plain_formula(either, alignment, chunk, monkeypatch):
 
 @pytest.mark.parametrize("ce", ["full", "grammar"])
 @pytest.mark.parametrize("kept", ["none", "selective", "full"])
-def test_packed_equals_padded(omni, ce, kept):
+def test_packed_equals_padded(either, ce, kept):
+    omni = either
     module = PesftModule(omni, "next", ce).train()
     data = rows(omni.vocabulary)
     padded = step(module, [PadRight(omni.vocabulary.pad)(data)])

@@ -7,6 +7,7 @@ and saved; the VQ is frozen and outside; hidden states of the last layer only; l
 import json
 import math
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -188,7 +189,8 @@ def peak_memory() -> int:
     """The most this process has held so far, in bytes: of the GPU's memory where it has one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class StepClock(transformers.TrainerCallback):
