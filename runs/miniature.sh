@@ -7,7 +7,7 @@
 set -euo pipefail
 work=${1:-out/miniature}
 python=${PYTHON:-.venv/bin/python}
-pesft="$python -m omni_r1.cli pesft"
+pesft="$python -m omni_r1.cli pesft --resume-from-checkpoint last" # a stage that was interrupted goes on
 corpus="$python -m omni_r1.data.miniature.corpus"
 more="--tasks chart chart scene chart board chart diagram scene" # the second round: its mix of tasks,
 again="--max-steps 750 --seed 1"                                 # and how it is trained

@@ -13,21 +13,42 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 TESTS = Path(__file__).parent
 
 
-class ForkServer:
-    """The test's end: `attempt` runs a verb in a child, and says how it ended."""
+class Server:
+    """The test's end of a process that answers each line of JSON with a line."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, script: str, *words: object) -> None:
         paths = [str(TESTS.parent / "src"), str(TESTS), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        command = [sys.executable, __file__, model]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, script, *map(str, words)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
+
+    def ask(self, order: dict[str, Any]) -> str:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class ForkServer(Server):
+    """`attempt` runs a verb in a child, and says how it ended."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(__file__, model)
 
     def attempt(
         self,
@@ -43,18 +64,7 @@ class ForkServer:
         kill: the operation below `folder` to die at, as `faulty.killing` takes it. delay: after so many seconds.
         """
         order = {"words": words, "said": str(said), "folder": str(folder), "kill": kill, "delay": delay}
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def __enter__(self) -> "ForkServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        return int(self.ask(order))
 
 
 def serve(model: str) -> None:

@@ -9,7 +9,6 @@ import json
 import mmap
 import os
 import resource
-import subprocess
 import sys
 import threading
 import traceback
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import faulty
-from fork_server import ended
+from fork_server import Server, ended
 
-TESTS = Path(__file__).parent
 SAVERS = ("torch.save", "safetensors")  # upstream's writers as operations
 GROWING = sorted({*faulty.GROWING, *SAVERS})
 ROOM = 1 << 16  # bytes of the shared memory
@@ -35,16 +33,11 @@ class Ended(NamedTuple):
     failed: list[tuple[str, str]]
 
 
-class TrainingServer:
-    """The test's end: `attempt` runs the verb in a child."""
+class TrainingServer(Server):
+    """`attempt` runs the verb in a child."""
 
     def __init__(self, model: Path, rows: Path, work: Path) -> None:
-        paths = [str(TESTS.parent / "src"), str(TESTS), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, str(model), str(rows), str(work)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        super().__init__(__file__, model, rows, work)
 
     def attempt(
         self,
@@ -66,19 +59,8 @@ class TrainingServer:
         """
         order: dict[str, Any] = {"words": words, "said": str(said), "folder": str(folder)}
         order |= {"kill": kill, "aim": aim, "fail": fail, "limit": limit, "delay": delay}
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        code, count, doing, failed = json.loads(self.process.stdout.readline())
+        code, count, doing, failed = json.loads(self.ask(order))
         return Ended(code, count, tuple(doing) if doing else None, [(name, path) for name, path in failed])
-
-    def __enter__(self) -> "TrainingServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
 
 class TrainingOperations(faulty.Operations):
