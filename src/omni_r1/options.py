@@ -210,7 +210,7 @@ class PesftOptions:
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
         if (self.train_data is None) == (self.json_dir is None):
-            raise InputError("is required, or json_dir; one of them", field="train_data")
+            raise InputError("train_data or json_dir is required, and not both", field="train_data")
         if self.fsdp_config is not None and self.deepspeed_config_json is not None:
             raise InputError("there is a deepspeed_config_json too; one of them", field="fsdp_config")
         for name in ("fsdp_config", "deepspeed_config_json"):

@@ -23,7 +23,7 @@ from prompts import ragged
 from tiny import write_checkpoint
 
 SOON = 10.0  # seconds in which a death must be known
-ROWS = 400  # so many that two workers are still at them when they are to be stopped
+ROWS = 600  # so many that two workers are still at them when they are to be stopped
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
@@ -121,13 +121,13 @@ class Run:
 
     def __init__(self, words: list[str], out: Path) -> None:
         command = [sys.executable, "-m", "omni_r1.cli", *words, "--output-dir", str(out), "--device", "cpu,cpu"]
-        before = len(records(out))
+        before = written(out)
         self.process = subprocess.Popen(
             command, env=os.environ | ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
-        while len(records(out)) < before + 10:
+        while written(out) < before + 10:
             assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.02)
+            time.sleep(0.005)
         # In the order of the workers; multiprocessing's own helper is none.
         pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.workers = [int(pid) for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -147,6 +147,12 @@ def words(checkpoint, tmp_path) -> list[str]:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["generate", "--input", str(tmp_path / "rows.jsonl"), "--model-path", str(checkpoint)]
     return [*words, "--max-new-tokens", "40", "--batch-size", "4", "--do-sample"]
+
+
+def written(out: Path) -> int:
+    """How many lines the log has: quickly, since the run goes on meanwhile."""
+    log = out / "rows" / "decoded_results.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
 def records(out: Path) -> dict[str, dict]:

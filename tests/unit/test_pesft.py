@@ -340,3 +340,20 @@ def test_a_longer_run_at_a_constant_rate_is_gone_on_with(checkpoint, tmp_path):
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "whole"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert rows_of(tmp_path / "out" / "log.jsonl") == rows_of(tmp_path / "whole" / "log.jsonl")
+
+
+def test_a_used_folder_is_not_written_over(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    pesft(options(checkpoint, data, tmp_path / "out", max_steps=1))
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="field 'output_path': has a checkpoint already"):
+        pesft(options(checkpoint, data, tmp_path / "out", max_steps=1, seed=7))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+
+
+def test_an_engine_needs_its_launcher(checkpoint, tmp_path):
+    (tmp_path / "zero.json").write_text("{}")
+    data = write_rows(tmp_path / "rows.jsonl")
+    with pytest.raises(InputError, match="field 'deepspeed_config_json': needs a launcher"):
+        pesft(options(checkpoint, data, tmp_path / "out", deepspeed_config_json=str(tmp_path / "zero.json")))
+    assert not (tmp_path / "out").exists()

@@ -135,7 +135,7 @@ def test_card_of_a_data_folder(tmp_path):
         "| steps | 9 |\n| loss | 1.5 |\n| ce_text | 0.25 |",
         f"omni-r1 generate --model-path {NAME}",
         "Chameleon research licence of Meta",
-        "- Data, zebra-cot: cc-by-nc-4.0",
+        "- Data, multimodal-reasoning-lab/Zebra-CoT: cc-by-nc-4.0",
     ):
         assert words in card.text, words
 
@@ -145,9 +145,12 @@ def test_licences_that_apply():
         found = licences(base, manifest)
         return found["header"]["license"], found["text"]
 
-    m3cot = {"format": "jsonl", "source": {"name": "/data/M3CoT"}}
-    assert of("miniature")[0] == "mit" and "Chameleon" not in of("miniature")[1]
-    assert of("miniature", **m3cot)[0] == "cc-by-sa-4.0" and "m3cot: cc-by-sa-4.0" in of("miniature", **m3cot)[1]
+    m3cot = {"format": "m3cot", "source": {"name": "LightChen2333/M3CoT", "revision": "abc"}}
+    copy = {"format": "zebra-cot", "source": {"name": "/data/zebra-cot"}}
+    assert of("miniature")[0] == "unknown" and "Chameleon" not in of("miniature")[1]
+    assert of("miniature", **m3cot)[0] == "cc-by-sa-4.0" and "M3CoT: cc-by-sa-4.0" in of("miniature", **m3cot)[1]
+    assert of("miniature", **copy)[0] == "unknown"
+    assert "not stated; rows in this form are mostly of Zebra-CoT, cc-by-nc-4.0" in of("miniature", **copy)[1]
     assert of("GAIR/Anole-7b-v0.1")[0] == "other" and "research licence of Meta" in of("GAIR/Anole-7b-v0.1")[1]
     own = {"format": "jsonl", "source": {"name": "/data/mine", "licence": "cc0-1.0"}}
     assert "- Data, mine: cc0-1.0" in of("miniature", **own)[1] and "/data" not in of("miniature", **own)[1]
@@ -161,7 +164,7 @@ def test_push(checkpoint, tmp_path, hub):
     write_rows(tmp_path / "out" / "data.jsonl")
     pesft(options(checkpoint, tmp_path / "out", **told))
     assert api.calls == ["whoami", "create_repo", "auth_check", "upload_folder"] and api.private
-    wanted = {"README.md", "config.json", "generation_config.json", "log.jsonl", "model.safetensors", "run.json"}
+    wanted = {"README.md", "config.json", "generation_config.json", "log.jsonl", "model.safetensors"}
     wanted |= {"perception.safetensors", "preprocessor_config.json", "processor_config.json", "tokenizer.json"}
     assert set(api.files) == wanted | {"special_tokens_map.json", "tokenizer_config.json"}
     pesft(options(checkpoint, tmp_path / "lora", lora_rank=2, **told))

@@ -69,7 +69,7 @@ def test_the_merged_model_is_base_and_adapter(checkpoint, trained):
     assert torch.allclose(own, with_adapter, atol=1e-5)
     assert load_file(trained / "perception.safetensors").keys() == {"weight", "bias"}
     told = json.loads((trained / "adapter" / "adapter_config.json").read_text())
-    assert (told["r"], told["lora_alpha"], told["base_model_name_or_path"]) == (3, 5, str(checkpoint))
+    assert (told["r"], told["lora_alpha"], told["base_model_name_or_path"]) == (3, 5, checkpoint.name)
 
 
 def test_only_layers_move(checkpoint, trained):
@@ -125,11 +125,12 @@ def test_resumed_is_uninterrupted(checkpoint, data, trained, tmp_path):
 def test_same_seed_same_weights_whatever_is_recomputed(checkpoint, data, tmp_path):
     found = []
     for kind in ("selective", "full", "none", "selective"):
-        pesft(options(checkpoint, data, tmp_path / "out", max_steps=2, gradient_checkpointing=kind))
-        found.append(saved(tmp_path / "out"))
-    pesft(options(checkpoint, data, tmp_path / "out", max_steps=2, seed=1))
+        output = tmp_path / str(len(found))
+        pesft(options(checkpoint, data, output, max_steps=2, gradient_checkpointing=kind))
+        found.append(saved(output))
+    pesft(options(checkpoint, data, tmp_path / "other", max_steps=2, seed=1))
     assert all(torch.equal(found[0][name], one[name]) for one in found for name in one)
-    assert not torch.equal(found[0]["weight"], saved(tmp_path / "out")["weight"])
+    assert not torch.equal(found[0]["weight"], saved(tmp_path / "other")["weight"])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -167,8 +168,8 @@ def test_quantized(quantize, checkpoint, data, tmp_path):
 def test_quantized_whatever_is_recomputed(quantize, checkpoint, data, tmp_path):
     found = []
     for kind in ("selective", "full", "none"):
-        pesft(options(checkpoint, data, tmp_path / "out", max_steps=2, quantize=quantize, gradient_checkpointing=kind))
-        found.append(saved(tmp_path / "out"))
+        pesft(options(checkpoint, data, tmp_path / kind, max_steps=2, quantize=quantize, gradient_checkpointing=kind))
+        found.append(saved(tmp_path / kind))
     assert all(torch.equal(found[0][name], one[name]) for one in found for name in one)
 
 

@@ -102,6 +102,7 @@ R1 = named("reasoning_image_1")
         (zebra_row("Q", R1, "A", reasoning_image_1="../a.png"), "missing-image", "reasoning_image_1"),
         (zebra_row("Q", R1, "A", reasoning_image_1=7), "malformed", "reasoning_image_1"),
         (zebra_row("Q <image_start>", "T", "A"), "malformed-placeholder", "Question"),
+        (zebra_row("Q", R1[:-5], "A", reasoning_image_1="a.png"), "malformed-placeholder", "Text Reasoning Trace"),
         (zebra_row("Q", "T\ud800", "A"), "malformed", None),
         (zebra_row(3, "T", "A"), "malformed", "Question"),
         (zebra_row("Q" * 100_001, "T", "A"), "malformed", "Question"),
@@ -236,12 +237,14 @@ def test_own(rows, tmp_path):
         good | {"id": "k", "images": ["a.png"] * 33, "rationale_images": ["a.png"] * 33},
         good | {"id": "l", "prompt": None},
         good | {"id": "m", "answer": ""},
+        good | {"id": "o", "answer": "a <image>"},
         {"id": "n", "prompt": "Q", "image": "a.png", "rationale": "R", "answer": "A"},
     ]
     found = rows(write_lines(tmp_path / "own.jsonl", listed), "jsonl")
     assert reasons(found) == [
         "ok", "ok", "duplicate-id", "image-count", "image-count", "image-count", "image-count", "missing-image",
-        "missing-image", "malformed", "malformed", "malformed", "no-question", "empty-answer", "malformed",
+        "missing-image", "malformed", "malformed", "malformed", "no-question", "empty-answer",
+        "image-in-answer", "malformed",
     ]  # fmt: skip
     assert flat(found[0].question) == ["Left of ", "@images", "?"]
     assert flat(found[0].rationale) == ["Zoom: ", "@rationale_images", " done."]

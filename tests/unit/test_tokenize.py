@@ -319,7 +319,12 @@ def test_other_data_or_checkpoint_in_the_same_folder(run, tmp_path, capsys, monk
     own_rows(tmp_path / "own", 5)
     assert run(source, "jsonl", tmp_path / "out") == 2
     assert "field 'source'" in capsys.readouterr().err
-    own_rows(tmp_path / "own", 4)
+    file = own_rows(tmp_path / "own", 4)
+    whole = file.read_text()
+    file.write_text(whole.replace("?", "!"))  # of the same size
+    assert run(source, "jsonl", tmp_path / "out") == 2
+    assert "field 'source'" in capsys.readouterr().err
+    file.write_text(whole)
     monkeypatch.setattr(tokenize, "digest", lambda _: "another")
     assert run(source, "jsonl", tmp_path / "out") == 2
     assert "field 'vq'" in capsys.readouterr().err
@@ -424,7 +429,7 @@ def test_dataset_refuses(tokens, omni, tmp_path):
     (tokens / "manifest.json").write_text("{")
     refused("manifest.json: cannot be read")
     (tokens / "manifest.json").unlink()
-    refused("no manifest.json: the run that makes it was interrupted; the same `omni-r1 tokenize` goes on")
+    refused("no manifest.json: it is not finished; the same `omni-r1 tokenize` goes on, or says why it cannot")
 
 
 def test_a_damaged_page_is_seen(tokens, omni):

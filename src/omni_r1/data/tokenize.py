@@ -87,12 +87,12 @@ class Tokenizer:
         elif not sample.rationale:
             raise RowError("no-rationale", "has no reasoning")
         images = sum(not isinstance(part, Text) for part in (*sample.question, *sample.rationale))
-        self._check_length(images * (self.vocabulary.image_length + 2), "in pictures alone")
+        self._check_length(images * (self.vocabulary.image_length + 2), " in pictures alone")
         return sample
 
     def _check_length(self, tokens: int, what: str = "") -> None:
         if tokens > self.options.max_length:
-            raise RowError("too-long", f"{tokens} tokens {what}, more than max_length {self.options.max_length}")
+            raise RowError("too-long", f"{tokens} tokens{what}, more than max_length {self.options.max_length}")
 
     def _ask(self, part: Part) -> Text | Image | Asked:
         if not isinstance(part, Picture):

@@ -21,7 +21,12 @@ ADAPTER = "\n`adapter/` has the low-rank adapter alone, in PEFT's format; the we
 CHAMELEON = re.compile("chameleon|anole|omni-?r1", re.IGNORECASE)
 RESEARCH = "chameleon-research-license"
 RESEARCH_LINK = "https://ai.meta.com/resources/models-and-libraries/chameleon-license/"
-DATA_LICENCES = {"zebra-cot": "cc-by-nc-4.0", "m3cot": "cc-by-sa-4.0"}  # by what a data set's name has in it
+DATA_LICENCES = {"zebra-cot": "cc-by-nc-4.0", "m3cot": "cc-by-sa-4.0"}  # by the name of a data set of the hub
+DERIVED = {
+    "zebra-cot": "Zebra-CoT, cc-by-nc-4.0",
+    "original": "Zebra-CoT, cc-by-nc-4.0",
+    "m3cot": "M3CoT, cc-by-sa-4.0",
+}
 
 TEXT = """\
 # {name}
@@ -139,21 +144,29 @@ def figures(log: Path) -> list[tuple[str, str]]:
 
 def licences(base: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """The card's licence fields, and the same in words: the base model's terms and the data's."""
-    source = manifest.get("source", {})
-    name = f"{manifest.get('format', '')} {Path(source.get('name', '')).name}".lower()
-    known = [(each, licence) for each, licence in DATA_LICENCES.items() if each in name]
-    data = known or ([(source_name(source), source["licence"])] if source.get("licence") else [])
-    words = [f"- Data, {each}: {licence}" for each, licence in data]
-    header = {"license": data[0][1] if data else "mit"}
+    licence, words = data_licence(manifest)
+    header = {"license": licence}
     if base == SHIPPED:
-        words = ["- Base model, the miniature of Omni-R1: mit", *words]
+        words = f"- Base model, the miniature of Omni-R1: mit\n{words}"
     elif CHAMELEON.search(shown(base)):
         header = {"license": "other", "license_name": RESEARCH, "license_link": RESEARCH_LINK}
-        words = [f"- Base model: [Chameleon research licence of Meta]({RESEARCH_LINK}), for research alone", *words]
+        words = f"- Base model: [Chameleon research licence of Meta]({RESEARCH_LINK}), for research alone\n{words}"
     else:
         header = {"license": "other"}
-        words = [f"- Base model: the terms of `{shown(base)}`; Chameleon and Anole are for research alone", *words]
-    return {"header": header, "text": "\n".join([*words, "", "Whoever uses this model is bound by all of it."])}
+        words = f"- Base model: the terms of `{shown(base)}`; Chameleon and Anole are for research alone\n{words}"
+    return {"header": header, "text": f"{words}\n\nWhoever uses this model is bound by all of it."}
+
+
+def data_licence(manifest: dict[str, Any]) -> tuple[str, str]:
+    """The data's licence as it states it, or as a known data set of the hub has it; and the same in words."""
+    source, form = manifest.get("source", {}), manifest.get("format", "")
+    name = source_name(source) if source else "the rows it was trained on"
+    known = [licence for each, licence in DATA_LICENCES.items() if source.get("revision") and each in name.lower()]
+    stated = [source["licence"]] if source.get("licence") else known
+    if stated:
+        return stated[0], f"- Data, {name}: {stated[0]}"
+    schema = f"; rows in this form are mostly of {DERIVED[form]}" if form in DERIVED else ""
+    return "unknown", f"- Data, {name}: its licence is not stated{schema}"
 
 
 def source_name(source: dict[str, Any]) -> str:

@@ -9,12 +9,11 @@ from omni_r1.errors import InputError, OmniError
 from omni_r1.model import checkpoint
 from omni_r1.pesft.card import CARD
 from omni_r1.pesft.saving import PERCEPTION
-from omni_r1.run_record import RUN
 
 # What talking to the Hub raises: refused or not reached; offline, no token; a name that is none; its upload library.
 REFUSED = (HTTPError, OSError, ValueError, RuntimeError)
 WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors", checkpoint.INDEX]
-FILES = [*WEIGHTS, "config.json", *checkpoint.COMPANIONS, PERCEPTION, CARD, RUN]
+FILES = [*WEIGHTS, "config.json", *checkpoint.COMPANIONS, PERCEPTION, CARD]  # not run.json, which has paths
 ADAPTER = "adapter/*"
 
 
@@ -33,7 +32,7 @@ def claim(name: str, private: bool) -> None:
 
 
 def push(output: Path, name: str, log: str, adapter: bool) -> None:
-    """Upload the checkpoint, its card, record and log as one commit, in place of an earlier one's weights.
+    """Upload the checkpoint, its card and log as one commit, in place of an earlier one's weights.
 
     Raises OmniError, saying how to push later, where it does not arrive: what is on the disk is whole.
     """

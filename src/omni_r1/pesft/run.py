@@ -45,6 +45,8 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if options.fsdp_config is not None and processes == 1:
         raise InputError("is for several processes: start them with torchrun --nproc_per_node N", field="fsdp_config")
+    if options.deepspeed_config_json is not None and "RANK" not in os.environ:
+        raise InputError("needs a launcher: deepspeed, or torchrun", field="deepspeed_config_json")
     arguments = transformers.TrainingArguments(
         output_dir=str(steps),
         learning_rate=options.learning_rate,
@@ -59,6 +61,7 @@ def training_arguments(options: PesftOptions, steps: Path) -> transformers.Train
         max_grad_norm=options.max_grad_norm,
         bf16=options.bf16,
         logging_steps=options.logging_steps,
+        logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is not finite stops the run
         save_strategy="steps" if options.save_steps else "no",
         save_steps=options.save_steps or 500,
@@ -94,6 +97,8 @@ def pesft(options: PesftOptions) -> int:
     omni = load(options.model_path, device=home, dtype=options.dtype, quantize=options.quantize)
     arguments = training_arguments(options, steps)
     start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
+    if options.resume_from_checkpoint is None and (output / "config.json").exists():
+        raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
     rows, data = training_rows(options, omni, arguments)
     record = continuing.describe(options, data, arguments.world_size)
     if start is not None:
@@ -127,6 +132,8 @@ def pesft(options: PesftOptions) -> int:
         check_engine(trainer, options)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
         finish(trainer, output, options, data)
+        if arguments.should_save:
+            print(f"see {output}")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return 0

@@ -79,6 +79,7 @@ class SampleDrawings(TrainerCallback):
         ]
         side = rows[0][2][0].width
         counts = [max(1, *(len(row[part]) for row in rows)) for part in range(3)]
+        counts[1] = max(counts[1:])  # where pictures are missing there are frames
         lefts = [GAP + sum(counts[:part]) * (side + GAP) + part * 2 * GAP for part in range(3)]
         width = max(NARROWEST, lefts[2] + counts[2] * (side + GAP))
         texts = [

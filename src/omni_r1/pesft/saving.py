@@ -77,7 +77,8 @@ def add_adapter(omni: Omni, options: PesftOptions) -> Any:
         r=options.lora_rank, lora_alpha=options.lora_alpha, target_modules=LAYERS, task_type="CAUSAL_LM"
     )
     peft = get_peft_model(omni.model, config)
-    config.base_model_name_or_path = options.model_path  # PEFT has put there what the model does not know
+    base = Path(options.model_path)  # PEFT has put there what the model does not know; a folder's place is no one's
+    config.base_model_name_or_path = base.name if base.exists() else options.model_path
     return peft
 
 

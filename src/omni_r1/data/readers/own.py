@@ -16,6 +16,8 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     prompt = text_of(row, "prompt", empty="no-question")
     rationale = text_of(row, "rationale")
     answer = answer_of(row, "answer")
+    if IMAGE_MARK in answer:
+        raise RowError("image-in-answer", "an answer is text alone", "answer")
     for key in ("image", "rationale_image"):
         if key in row and f"{key}s" not in row:
             raise RowError("malformed", f"is not read: pictures are listed in `{key}s`", key)

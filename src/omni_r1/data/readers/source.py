@@ -4,6 +4,7 @@ Rows are in parts. A part of a folder of parquet is a config, named as its folde
 """
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class HubPart:
 class Source:
     """A data set: what it is called, its parts, and what is known of it.
 
-    `files`: name and size of each local file; by them and the revision it is known to be the same again. `total`: its
+    `files`: name and sha256 of each local file; by them and the revision it is known to be the same again. `total`: its
     rows, where that is known beforehand.
     """
 
@@ -94,7 +95,7 @@ class Source:
     parts: Sequence[Part | HubPart]
     revision: str | None = None
     licence: str | None = None
-    files: list[tuple[str, int]] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
     total: int | None = None
 
 
@@ -124,9 +125,17 @@ def open_source(name: str, configs: Sequence[str], split: str, revision: str | N
         name,
         [Part(each, base, groups[each]) for each in names],
         licence=_licence(base / "README.md"),
-        files=[(str(file.relative_to(base)), file.stat().st_size) for file in files],
+        files=[(str(file.relative_to(base)), _sum(file)) for file in files],
         total=sum(counts) if len(counts) == len(files) else None,
     )
+
+
+def _sum(file: Path) -> str:
+    try:
+        with open(file, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=file, field="input") from error
 
 
 def _groups(folder: Path, split: str, first: str) -> dict[str, list[Path]]:

@@ -43,6 +43,10 @@ def sample(row: Mapping[str, Any], name: str, place: Place, to_part: ToPart) -> 
     count = len({*asked, *shown, *problem, *reasoning})
     if count > MOST_IMAGES:
         raise RowError("malformed", f"has {count} pictures, more than {MOST_IMAGES}")
+    for text, field in ((question, QUESTION), (trace, TRACE)):
+        rest = PLACEHOLDER.sub("", text)
+        if OPENS in rest or CLOSES in rest:
+            raise RowError("malformed-placeholder", f"has {OPENS} or {CLOSES} that is no placeholder", field)
     unseen = [key for key in reasoning if key not in asked and key not in shown]
     if unseen:
         raise RowError("unreferenced-image", "is a picture that no placeholder names", unseen[0])
@@ -77,7 +81,4 @@ def _numbered(cells: Mapping[str, Any], prefix: str) -> list[str]:
 
 def _parts(text: str, field: str, part: Callable[[str, str], Part]) -> tuple[Part, ...]:
     pieces = PLACEHOLDER.split(text)  # text and names by turns
-    for piece in pieces[::2]:
-        if OPENS in piece or CLOSES in piece:
-            raise RowError("malformed-placeholder", f"has {OPENS} or {CLOSES} that is no placeholder", field)
     return tuple(part(piece, field) if place % 2 else Text(piece) for place, piece in enumerate(pieces))
