@@ -119,7 +119,7 @@ def test_card_of_a_data_folder(tmp_path):
     told = PesftOptions(
         "facebook/chameleon-7b", str(output), train_data=str(data), learning_rate=1e-4, push_to_hub=NAME
     )
-    (output / "run.json").write_text(json.dumps(describe_run(told, told.seed)))
+    (output / "run.json").write_text(json.dumps(describe_run(told, told.seed) | {"processes": 8}))
     (output / "log.jsonl").write_text('{"step": 9, "loss": 1.5, "ce_text": 0.25}\n{"step": 9, "train_runtime": 3.0}\n')
     write_card(output, told, data / "manifest.json", 1200, output / "log.jsonl")
     card = ModelCard.load(output / CARD)

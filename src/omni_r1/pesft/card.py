@@ -100,7 +100,7 @@ def write_card(output: Path, options: PesftOptions, data: Path, rows: int, log: 
         name=options.push_to_hub or output.resolve().name,
         base=f"`{base}`",
         data=bullets(described(manifest) or [("file", f"`{data.name}`"), ("rows", f"{rows:,}")]),
-        recipe=table(("option", "value"), changed(options)),
+        recipe=table(("option", "value"), [*changed(options), ("processes", str(record["processes"]))]),
         versions=", ".join(f"{name} {number}" for name, number in record["versions"].items() if number),
         commit=record["commit"] or "unknown",
         figures=table(("figure", "value"), figures(log)),
