@@ -94,17 +94,28 @@ def _loaded(omni: Any, model: str, asked: str, **_: object) -> Any:
 
 def child(order: dict[str, Any]) -> int:
     from faulty import Operations, killing
-    from omni_r1.cli import main
 
-    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    say_into(order["said"])
     if order["kill"]:
         Operations(Path(order["folder"]), killing(*order["kill"])).install(setattr)
+    return verb(order["words"])
+
+
+def say_into(file: str) -> None:
+    """What a child prints goes into a file."""
+    said = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+
+
+def verb(words: list[str]) -> int:
+    """Exit code of `omni-r1 WORDS`, whatever it raises: the parent's loop must not go on in the child."""
+    from omni_r1.cli import main
+
     try:
-        code = main(order["words"])
+        code = main(words)
     except BaseException:
-        traceback.print_exc()  # the parent's loop must not go on in the child
+        traceback.print_exc()
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,13 +11,12 @@ import os
 import resource
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import faulty
-from fork_server import Server, ended
+from fork_server import Server, ended, say_into, verb
 
 SAVERS = ("torch.save", "safetensors")  # upstream's writers as operations
 GROWING = sorted({*faulty.GROWING, *SAVERS})
@@ -157,11 +156,7 @@ def note(shared: mmap.mmap, count: int, doing: Any, failed: list) -> None:
 
 
 def child(order: dict[str, Any], shared: mmap.mmap) -> int:
-    from omni_r1.cli import main
-
-    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    say_into(order["said"])
     failed: list[tuple[str, Path]] = []
     strike: faulty.Strike = faulty.counting
     if order["kill"]:
@@ -183,14 +178,7 @@ def child(order: dict[str, Any], shared: mmap.mmap) -> int:
     TrainingOperations(Path(order["folder"]), watched).install(setattr)
     if order["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
-    try:
-        code = main(order["words"])
-    except BaseException:
-        traceback.print_exc()  # the parent's loop must not go on in the child
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code
+    return verb(order["words"])
 
 
 if __name__ == "__main__":

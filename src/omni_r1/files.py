@@ -1,6 +1,7 @@
 """Everything that touches the disk: images within bounds, paths that stay inside, rows with errors, durable writes."""
 
 import contextlib
+import hashlib
 import http.client
 import io
 import ipaddress
@@ -159,6 +160,12 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     if path.stat().st_size > most:
         raise InputError(f"has more than {most:,} bytes", file=path)
     return path.read_bytes()
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, however large."""
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def confined(root: str | Path, path: str | Path) -> Path:

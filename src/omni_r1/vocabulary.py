@@ -50,12 +50,20 @@ class Misplaced(ParseError):
         self.position, self.token = position, token
 
 
+IGNORED = -100  # label of a position that is no target, as torch has it
+
+
 @dataclass(frozen=True)
 class Rendered:
     """Token ids of a trajectory; the first `prompt_length` of them are BOS and the prompt."""
 
     ids: list[int]
     prompt_length: int
+
+    @property
+    def first_target(self) -> int:
+        """Where the response begins. Behind an empty prompt the first token is no target: nothing stands before it."""
+        return max(self.prompt_length, 1)
 
 
 @dataclass

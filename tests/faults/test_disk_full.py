@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from omni_r1.cli import main
 from omni_r1.files import UNFINISHED, AppendLog
 from omni_r1.run_record import ANSWERS, RESULTS, SUMMARY
 from run_files import Inspector, differences
+from small_disk import small_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -129,15 +129,7 @@ def test_trouble_of_a_bench(checkpoint, quick, tmp_path, capsys, trouble):
 
 def test_a_disk_that_is_really_full(generate, tmp_path, capsys):
     disk, whole = tmp_path / "disk", tmp_path / "whole" / "rows"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
-    try:
+    with small_disk(disk, "48k") as resize:
         assert generate(whole.parent, rows=8) == 0
         capsys.readouterr()
         assert generate(disk / "out", rows=8) == 2
@@ -145,8 +137,6 @@ def test_a_disk_that_is_really_full(generate, tmp_path, capsys):
         assert line.startswith(f"omni-r1: error: {disk}") and "No space left on device" in line
         inspector = Inspector(disk / "out" / "rows")
         assert 0 < inspector.visit() < 8
-        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        resize("8m")
         assert generate(disk / "out", rows=8) == 0
         assert inspector.visit() == 8 and differences(whole, disk / "out" / "rows") == 0
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -4,7 +4,6 @@ import errno
 import os
 import random
 import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from omni_r1.data import tokenize
 from omni_r1.data.shards import TokenDataset
 from omni_r1.errors import InputError
 from omni_r1.model import load
+from small_disk import small_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -111,22 +111,13 @@ def test_a_full_disk_at_every_operation(run, tmp_path, capsys):
 def test_a_disk_that_is_really_full(run, tmp_path, capsys):
     """The cache is sqlite's to write, so its operations are none of those above."""
     disk, whole = tmp_path / "disk", tmp_path / "whole"
-    disk.mkdir()
-    try:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)], capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if mounted.returncode:
-        pytest.skip("a small disk cannot be mounted")
-    try:
+    with small_disk(disk, "16k") as resize:
         cache = ["--cache-path", str(disk / "codes.sqlite")]
         assert run(whole) == 0
         (disk / "ballast").write_bytes(bytes(8192))
         assert run(tmp_path / "out", *cache) == 2
         [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
         assert "codes.sqlite: field 'cache_path': cannot be used: " in line and "full" in line
-        subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+        resize("1m")
         assert run(tmp_path / "out", *cache) == 0
         assert content(tmp_path / "out") == content(whole)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -18,12 +18,11 @@ from torch.utils.data import Dataset
 
 from omni_r1.errors import InputError
 from omni_r1.files import MAX_BYTES, read_bytes
-from omni_r1.vocabulary import Rendered, Vocabulary
+from omni_r1.vocabulary import IGNORED, Rendered, Vocabulary
 
 SHARDS, MANIFEST = "shards", "manifest.json"
 FORMAT_VERSION = 1
 GROUP = 8  # rows read together
-IGNORED = -100
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -46,10 +45,9 @@ class TokenRow:
 
     @classmethod
     def of(cls, name: str, rendered: Rendered, vocabulary: Vocabulary) -> "TokenRow":
-        """With an empty prompt all but the first token is a target: nothing stands before that one."""
         whole = vocabulary.image_length + 2
         spans = [(place, place + whole) for place, token in enumerate(rendered.ids) if token == vocabulary.boi]
-        return cls(name, np.array(rendered.ids, np.int32), max(rendered.prompt_length, 1), spans)
+        return cls(name, np.array(rendered.ids, np.int32), rendered.first_target, spans)
 
     @property
     def target_images(self) -> int:

@@ -4,14 +4,13 @@ Its `manifest.json`, with the digest of every file, is the last file written, an
 checkpoint before it is removed only then.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 
 from omni_r1.errors import InputError
-from omni_r1.files import read_bytes, sync, write_atomic, writing
+from omni_r1.files import read_bytes, sha256, sync, write_atomic, writing
 
 MANIFEST = "manifest.json"
 STATE = "trainer_state.json"
@@ -23,11 +22,6 @@ SUMS = "sums_{}.json"  # of the process of that number: what its next log row is
 LAST = ("last", "true")  # as HF's own option, which is a path or true
 
 
-def digest(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def seal(staged: Path, steps: Path) -> None:
     """Move a finished checkpoint from its stage to the others in `steps`, and remove all but the last `KEPT`.
 
@@ -37,7 +31,7 @@ def seal(staged: Path, steps: Path) -> None:
     with writing(place):
         inside = sorted(staged.rglob("*"))
         files = [path for path in inside if path.is_file()]
-        sums = {str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": digest(file)} for file in files}
+        sums = {str(file.relative_to(staged)): {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
         for path in inside:
             sync(path)
         write_atomic(staged / MANIFEST, json.dumps({"files": sums}, indent=1) + "\n")
@@ -113,9 +107,9 @@ def _verify(place: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no resumable checkpoint: {getattr(error, 'strerror', None) or error}"
         raise InputError(reason, file=manifest, field="resume_from_checkpoint") from error
-    for name, (size, sha256) in wanted.items():
+    for name, (size, digest) in wanted.items():
         file = place / name
-        if not file.is_file() or file.stat().st_size != size or digest(file) != sha256:
+        if not file.is_file() or file.stat().st_size != size or sha256(file) != digest:
             raise InputError("is not the file that was saved", file=file, field="resume_from_checkpoint")
     for name in (STATE, SUMS.format(0)):
         if name not in wanted:

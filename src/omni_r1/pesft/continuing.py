@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from omni_r1.errors import InputError
-from omni_r1.files import read_bytes, write_atomic
+from omni_r1.files import read_bytes, sha256, write_atomic
 from omni_r1.options import PesftOptions
-from omni_r1.pesft.checkpoints import digest
 from omni_r1.run_record import describe_run
 
 # When something is written, and where; and what is kept or computed twice, with the same numbers.
@@ -22,7 +21,7 @@ LENGTH = ("num_train_epochs", "max_steps")
 
 def describe(options: PesftOptions, data: Path, processes: int) -> dict[str, Any]:
     """The content of `run.json`. `data` is a file that fixes the rows: the file of them, or a folder's manifest."""
-    return {**describe_run(options, options.seed), "data_sha256": digest(data), "processes": processes}
+    return {**describe_run(options, options.seed), "data_sha256": sha256(data), "processes": processes}
 
 
 def write(file: Path, record: dict[str, Any]) -> None:

@@ -45,10 +45,10 @@ class TrajectoryDataset(Dataset):
             if len(rendered.ids) > max_length:
                 message = f"{len(rendered.ids)} tokens, more than max_length {max_length}"
                 raise InputError(message, file=path, row=number)
-            if len(rendered.ids) <= max(rendered.prompt_length, 1):
+            if len(rendered.ids) <= rendered.first_target:
                 raise InputError("is empty, so there is nothing to learn", file=path, row=number, field="response")
             ids = torch.tensor(rendered.ids, dtype=torch.int32)
-            self.rows.append((ids, max(rendered.prompt_length, 1), f"{path.name}:{number}"))
+            self.rows.append((ids, rendered.first_target, f"{path.name}:{number}"))
         if not self.rows:
             raise InputError("no rows to train on", file=path)
 

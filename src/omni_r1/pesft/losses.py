@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from omni_r1.vocabulary import IGNORED
+
 Alignment = Literal["next", "same"]
-IGNORED = -100  # label of a position that is no target
 LOGITS_AT_ONCE = 2**25  # 128 MiB of fp32: 512 positions of the published vocabulary
 
 
@@ -74,19 +75,17 @@ def cross_entropy(hidden: Tensor, head: nn.Linear, labels: Tensor) -> tuple[Tens
 
 
 def grammar_cross_entropy(
-    hidden: Tensor, head: nn.Linear, labels: Tensor, code_of: Tensor, word_of: Tensor
+    hidden: Tensor, head: nn.Linear, labels: Tensor, *kinds: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same under the grammar, which is what the sampler draws from: a code among the codes, a token of text or the
     begin of an image among those, and the end of an image, which is forced, for nothing.
 
-    `code_of` and `word_of` (V,) map a token id to its place among the one and the other, -1 for ids that are neither.
+    `kinds` are the codes and the words: (n,) their token ids, and (V,) the place of each id among them, -1 for others.
     """
     wanted = labels[:, 1:] != IGNORED
     states, targets = hidden[:, :-1][wanted], labels[:, 1:][wanted]
     total, losses = hidden.new_zeros((), dtype=torch.float32), torch.zeros(len(targets), device=hidden.device)
-    for place_of in (code_of, word_of):
-        columns = (place_of >= 0).nonzero()[:, 0]
-        columns = columns[place_of[columns].argsort()]
+    for columns, place_of in kinds:
         places = place_of[targets]
         part, losses[places >= 0] = head_cross_entropy(states[places >= 0], head.weight[columns], places[places >= 0])
         total = total + part

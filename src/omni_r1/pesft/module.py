@@ -31,10 +31,13 @@ class PesftModule(nn.Module):
         self.vq = [omni.model.model.vqmodel]  # in a list, where torch does not look for parts
         self.projection = nn.Linear(omni.model.config.hidden_size, self.codebook.shape[1])
         words = Grammar(omni.vocabulary).sets[WITH_IMAGE].nonzero()[:, 0]
+        self.codes: Tensor
         self.code_of: Tensor
+        self.words: Tensor
         self.word_of: Tensor
-        self.register_buffer("code_of", place_of(omni.vocabulary.codes, omni.vocabulary), persistent=False)
-        self.register_buffer("word_of", place_of(words, omni.vocabulary), persistent=False)
+        for kind, ids in (("code", omni.vocabulary.codes), ("word", words)):
+            self.register_buffer(f"{kind}s", ids, persistent=False)
+            self.register_buffer(f"{kind}_of", place_of(ids, omni.vocabulary), persistent=False)
 
     @property
     def codebook(self) -> Tensor:
@@ -55,7 +58,8 @@ class PesftModule(nn.Module):
         packed = {} if lengths is None else {"position_ids": position_ids, "lengths": lengths}
         hidden = self.model.model(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
         if self.ce == "grammar":
-            ce, losses, targets = grammar_cross_entropy(hidden, self.model.lm_head, labels, self.code_of, self.word_of)
+            kinds = (self.codes, self.code_of), (self.words, self.word_of)
+            ce, losses, targets = grammar_cross_entropy(hidden, self.model.lm_head, labels, *kinds)
         else:
             ce, losses, targets = cross_entropy(hidden, self.model.lm_head, labels)
         is_code = self.code_of[targets] >= 0

@@ -22,7 +22,7 @@ from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
 from omni_r1.pesft.push import claim, push
 from omni_r1.pesft.samples import SampleDrawings
-from omni_r1.pesft.saving import Saver
+from omni_r1.pesft.saving import PERCEPTION, Saver
 from omni_r1.pesft.trainer import LogFile, PesftTrainer
 from omni_r1.run_record import RUN
 
@@ -178,7 +178,7 @@ def finish(trainer: PesftTrainer, output: Path, options: PesftOptions, data: Pat
         trainer.save_model(str(place))
         if options.lora_rank and trainer.args.should_save:
             trainer.saver.merge(place, output)
-            write_atomic(output / "perception.safetensors", (place / "perception.safetensors").read_bytes())
+            write_atomic(output / PERCEPTION, (place / PERCEPTION).read_bytes())
         if trainer.args.should_save:
             write_card(output, options, data, len(trainer.rows), output / LOG)
     if options.push_to_hub and trainer.args.should_save:

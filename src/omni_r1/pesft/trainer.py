@@ -157,18 +157,17 @@ class PesftTrainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Upstream's, in a stage of its own; then the whole of it takes its place (`checkpoints.seal`)."""
-        steps = self.steps
         name = f"{checkpoints.NAME}{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, SafetensorError) as error:
-            raise InputError(f"cannot be written: {str(error).splitlines()[0]}", file=steps / name) from error
+            raise InputError(f"cannot be written: {str(error).splitlines()[0]}", file=self.steps / name) from error
         except RuntimeError as error:  # torch.save's; what the system said is not in it
             words = f"cannot be written; is the disk full? torch says: {str(error).splitlines()[0]}"
-            raise InputError(words, file=steps / name) from error
+            raise InputError(words, file=self.steps / name) from error
         self._wait()
         if self.args.should_save:
-            checkpoints.seal(steps / checkpoints.STAGE / name, steps)
+            checkpoints.seal(self.steps / checkpoints.STAGE / name, self.steps)
         self._wait()
 
     def _wait(self) -> None:

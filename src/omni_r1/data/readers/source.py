@@ -4,7 +4,6 @@ Rows are in parts. A part of a folder of parquet is a config, named as its folde
 """
 
 import difflib
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from huggingface_hub.repocard import metadata_load
 
 from omni_r1.data.sample import Place, RowError
 from omni_r1.errors import InputError
-from omni_r1.files import read_jsonl
+from omni_r1.files import read_jsonl, sha256
 
 ROWS_AT_ONCE = 4  # of parquet: a row may have twenty pictures
 BUFFER = 1 << 20  # bytes read of a column at a time, instead of all that a row group has of it
@@ -132,8 +131,7 @@ def open_source(name: str, configs: Sequence[str], split: str, revision: str | N
 
 def _sum(file: Path) -> str:
     try:
-        with open(file, "rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return sha256(file)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=file, field="input") from error
 
