@@ -163,9 +163,12 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, however large."""
-    with open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    """Of a file's content, however large. Raises InputError where it cannot be read."""
+    try:
+        with open(path, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", file=path) from error
 
 
 def confined(root: str | Path, path: str | Path) -> Path:

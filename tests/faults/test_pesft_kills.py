@@ -67,7 +67,7 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
     assert differences(untouched, untouched) == []
     ending = server.attempt([*words, str(untouched)], said, folder=untouched)  # all but the end is there
     assert ending.code == 0
-    kills = done = at_borders = 0
+    kills = done = at_borders = aims = 0
     hit: Counter[str] = Counter()
     resumed: Counter[int] = Counter()
     code, found = -9, []
@@ -82,7 +82,9 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
         elif kills < KILLS and dice < 0.6 and share > 0 and len(found) == 2 and done < STEPS:
             order["aim"] = ("old-checkpoint", rng.choice(MOMENTS))
         elif kills < KILLS and dice < 0.75:
-            order["aim"] = (rng.choice(FILES if done < STEPS else AT_THE_END), rng.choice(MOMENTS))
+            files = FILES if done < STEPS else AT_THE_END
+            order["aim"] = (files[aims % len(files)], rng.choice(MOMENTS))  # in turn: each is hit on any machine
+            aims += 1
         elif kills < KILLS:
             most = ending.operations if done == STEPS else 40 + round(share * operations / STEPS)
             order["kill"] = (rng.randint(1, most), rng.choice(MOMENTS))

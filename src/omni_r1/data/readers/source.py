@@ -124,16 +124,9 @@ def open_source(name: str, configs: Sequence[str], split: str, revision: str | N
         name,
         [Part(each, base, groups[each]) for each in names],
         licence=_licence(base / "README.md"),
-        files=[(str(file.relative_to(base)), _sum(file)) for file in files],
+        files=[(str(file.relative_to(base)), sha256(file)) for file in files],
         total=sum(counts) if len(counts) == len(files) else None,
     )
-
-
-def _sum(file: Path) -> str:
-    try:
-        return sha256(file)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=file, field="input") from error
 
 
 def _groups(folder: Path, split: str, first: str) -> dict[str, list[Path]]:
