@@ -191,6 +191,7 @@ def templated(
 
 TEMPLATES = {"plain": plain, "templated": templated}
 _TAG_PATTERN = re.compile("(" + "|".join(re.escape(tag) for tag in TAGS) + ")")
+_SPECIAL_END = re.compile(r"(?:\s*<(?:/s|s|pad|eoss|racm3:break|reserved\d+|image_\d+)>)+\s*$")
 
 
 def split_tags(text: str) -> list[str]:
@@ -202,9 +203,11 @@ def extract_answer(response: str) -> str | None:
     """The final answer in the text of a response, None where there is none; the last one wins.
 
     The templated form puts it between the answer tags, the plain form after `Final Answer:` up to the end of the line.
+    Special tokens and drawings that follow the answer are no part of it.
     """
     tagged = re.findall(re.escape(TAGS.answer_open) + "(.*?)" + re.escape(TAGS.answer_close), response, re.DOTALL)
     if tagged:
-        return tagged[-1].strip()
+        return _SPECIAL_END.sub("", tagged[-1]).strip()
     _, mark, rest = response.rpartition(FINAL_ANSWER)
-    return rest.strip().split("\n")[0].strip() if mark and rest.strip() else None
+    said = _SPECIAL_END.sub("", rest.strip().split("\n")[0]).strip()
+    return said if mark and said else None

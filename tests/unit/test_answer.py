@@ -13,6 +13,16 @@ from omni_r1.trajectory import extract_answer
         ("no answer here", None),
         ("Final Answer:  ", None),
         ("", None),
+        ("<reserved12866>3<reserved12867> no: <reserved12866>4<reserved12867>", "4"),
+        ("Final Answer: 3 <reserved12866>4<reserved12867>", "4"),  # tags first
+        ("Final Answer: red</s>", "red"),
+        ("Final Answer: red <image_2></s><pad><pad>", "red"),
+        ("<reserved12866>4</s><reserved12867></s>", "4"),
+        ("Final Answer: </s>", None),
+        ("Final Answer: \\boxed{B}", "\\boxed{B}"),  # the grader's business
+        ("Final Answer: a < b", "a < b"),
+        ("Final Answer: <b>", "<b>"),
+        ("<reserved12866>4", None),  # cut off
     ],
 )
 def test_extract(response, answer):
