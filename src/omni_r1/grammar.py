@@ -200,17 +200,23 @@ class Grammar:
         return out
 
 
-def images_whole(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary) -> list[bool]:
-    """For each image of a response, one that the prompt left open included: whether it is S codes and EOI."""
+def response_images(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary) -> list[tuple[int, bool]]:
+    """Each image of a response, one that the prompt left open included: where its BOI stands, and whether it is whole,
+    S codes and EOI. Any ids will do."""
     codes = set(vocabulary.codes.tolist())
     start = prompt_length
     while start > 0 and ids[start - 1] in codes:
         start -= 1
     start = start - 1 if start > 0 and ids[start - 1] == vocabulary.boi else prompt_length
-    whole = []
+    found = []
     for position in range(start, len(ids)):
         if ids[position] == vocabulary.boi:
             image = ids[position + 1 : position + 2 + vocabulary.image_length]
             closed = len(image) == vocabulary.image_length + 1 and image[-1] == vocabulary.eoi
-            whole.append(closed and codes.issuperset(image[:-1]))
-    return whole
+            found.append((position, closed and codes.issuperset(image[:-1])))
+    return found
+
+
+def images_whole(ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary) -> list[bool]:
+    """For each image of a response, one that the prompt left open included: whether it is S codes and EOI."""
+    return [whole for _, whole in response_images(ids, prompt_length, vocabulary)]

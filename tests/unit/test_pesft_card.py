@@ -165,8 +165,8 @@ def test_push(checkpoint, tmp_path, hub):
     pesft(options(checkpoint, tmp_path / "out", **told))
     assert api.calls == ["whoami", "create_repo", "auth_check", "upload_folder"] and api.private
     wanted = {"README.md", "config.json", "generation_config.json", "log.jsonl", "model.safetensors"}
-    wanted |= {"perception.safetensors", "preprocessor_config.json", "processor_config.json", "tokenizer.json"}
-    assert set(api.files) == wanted | {"special_tokens_map.json", "tokenizer_config.json"}
+    wanted |= {"perception.safetensors", "perception_band.json", "preprocessor_config.json", "processor_config.json"}
+    assert set(api.files) == wanted | {"special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}
     pesft(options(checkpoint, tmp_path / "lora", lora_rank=2, **told))
     adapter = {file for file in api.files if "/" in file}
     assert adapter == {f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors")} | {

@@ -7,13 +7,14 @@ from huggingface_hub.errors import HTTPError
 
 from omni_r1.errors import InputError, OmniError
 from omni_r1.model import checkpoint
+from omni_r1.pesft.band import BAND
 from omni_r1.pesft.card import CARD
 from omni_r1.pesft.saving import PERCEPTION
 
 # What talking to the Hub raises: refused or not reached; offline, no token; a name that is none; its upload library.
 REFUSED = (HTTPError, OSError, ValueError, RuntimeError)
 WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors", checkpoint.INDEX]
-FILES = [*WEIGHTS, "config.json", *checkpoint.COMPANIONS, PERCEPTION, CARD]  # not run.json, which has paths
+FILES = [*WEIGHTS, "config.json", *checkpoint.COMPANIONS, PERCEPTION, BAND, CARD]  # not run.json, which has paths
 ADAPTER = "adapter/*"
 
 

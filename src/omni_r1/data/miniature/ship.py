@@ -22,7 +22,8 @@ def main() -> None:
     for source, target in ((args.work / "model", shipped.MODEL), (args.work / "control", shipped.CONTROL)):
         load(source).save(target, dtype="float16")
         shutil.copyfile(source / "log.jsonl", target / "log.jsonl")
-    shutil.copyfile(args.work / "model" / "perception.safetensors", shipped.MODEL / "perception.safetensors")
+    for name in ("perception.safetensors", "perception_band.json"):
+        shutil.copyfile(args.work / "model" / name, shipped.MODEL / name)
     for name in ("blank", "base", "first", "first-control"):  # the VQ is trained in `blank`
         shutil.copyfile(args.work / name / "log.jsonl", shipped.ASSETS / f"{name}.log.jsonl")
     write_bench(shipped.BENCH, args.count, args.seed)
