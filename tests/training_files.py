@@ -14,7 +14,8 @@ from omni_r1.trajectory import Image, Text, plain
 from tiny import CODES, SIDE
 
 SPEEDS = {"tokens_per_second", "peak_memory_bytes", "train_runtime"}
-SPEEDS |= {"train_samples_per_second", "train_steps_per_second"}
+SPEEDS |= {"train_samples_per_second", "train_steps_per_second", "step_time"}
+SPEEDS |= {f"seconds/{phase}" for phase in ("rollout", "reward", "refresh", "log_probs", "updates")}
 # Files with times, speeds or digests of such in them; and torch's, but for those of the newest checkpoint.
 OTHER = {"run.json", "README.md", "log.jsonl", "trainer_state.json", "manifest.json", "sums_0.json"}
 OTHER |= {"optimizer.pt", "scheduler.pt", "rng_state.pth"}

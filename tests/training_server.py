@@ -1,10 +1,11 @@
-"""A process that has imported everything and loaded the model, and forks a child for each attempt at `omni-r1 pesft`.
+"""A process that has imported everything and loaded the model, and forks a child for each attempt at a training verb.
 
 As `fork_server.py`, whose other end it has too; but here children train, die and run out of room inside upstream's
 writers as well. What a child was doing when it ended is left in memory that it shares with its parent.
 """
 
 import gc
+import importlib
 import json
 import mmap
 import os
@@ -33,10 +34,10 @@ class Ended(NamedTuple):
 
 
 class TrainingServer(Server):
-    """`attempt` runs the verb in a child."""
+    """`attempt` runs a verb, pesft or perpo, in a child; `more` are options for the run that warms up."""
 
-    def __init__(self, model: Path, rows: Path, work: Path) -> None:
-        super().__init__(__file__, model, rows, work)
+    def __init__(self, model: Path, rows: Path, work: Path, verb: str = "pesft", *more: str) -> None:
+        super().__init__(__file__, model, rows, work, verb, *more)
 
     def attempt(
         self,
@@ -107,7 +108,7 @@ class TrainingOperations(faulty.Operations):
         return called
 
 
-def serve(model: str, rows: str, work: str) -> None:
+def serve(model: str, rows: str, work: str, verb: str, *more: str) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -117,18 +118,18 @@ def serve(model: str, rows: str, work: str) -> None:
     from omni_r1 import run_record
     from omni_r1.cli import main
     from omni_r1.model import load
-    from omni_r1.pesft import run
 
+    run: Any = importlib.import_module(f"omni_r1.{verb}.run")
     tqdm.set_lock(threading.RLock())  # its own lock is shared with the children, and one may die holding it
     tqdm.monitor_interval = 0  # no second thread, which could hold a lock at a fork
     run_record._commit = lambda: None
     run_record._version = lambda package: None
     out, sys.stdout = sys.stdout, sys.stderr
     warming = ["--model-path", model, "--train-data", rows, "--output-path", work, "--max-steps", "1", "--use-cpu"]
-    assert main(["pesft", *warming, "--save-steps", "1"]) == 0  # whatever is imported late
+    assert main([verb, *warming, "--save-steps", "1", *more]) == 0  # whatever is imported late
     sys.stdout = out
-    loaded = load(model)
-    run.load = lambda *_, **__: loaded
+    loaded = [load(model) for _ in range(2)]  # perpo has a reference beside its policy
+    run.load = lambda *_, **__: loaded.pop()  # of a child's own
     gc.collect()
     gc.freeze()  # upstream collects in every child
     shared = mmap.mmap(-1, ROOM)

@@ -10,7 +10,7 @@ import pytest
 from omni_r1.errors import InputError
 from omni_r1.files import UNFINISHED
 from omni_r1.pesft import checkpoints
-from omni_r1.pesft.trainer import LogFile
+from omni_r1.pesft.resumable import LogFile
 from small_disk import small_disk
 from tiny import write_checkpoint
 from training_files import differences, rows_of, whole_checkpoints, write_rows

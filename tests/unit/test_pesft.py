@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 import omni_r1
 from omni_r1.errors import InputError, OmniError
 from omni_r1.options import PesftOptions
+from omni_r1.perpo.judge import load_judge
 from omni_r1.pesft.checkpoints import find, whole
 from omni_r1.pesft.dataset import BLANK, StepSampler, TrajectoryDataset
 from omni_r1.pesft.losses import IGNORED, code_targets, cross_entropy, perception_sum
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.run import pesft
 from omni_r1.pesft.trainer import PesftTrainer
+from omni_r1.trajectory import Text, plain
 from pesft_rows import write_rows
 from tiny import write_checkpoint
 from training_files import rows_of
@@ -71,6 +73,20 @@ def options(checkpoint: Path, data: Path, output: Path, **changed) -> PesftOptio
     values = {"learning_rate": 1e-2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 4}
     values["train_data"] = str(data)
     return PesftOptions(str(checkpoint), str(output), **(values | changed))
+
+
+def test_the_band_of_the_step_images_lies_beside_the_checkpoint(checkpoint, tmp_path):
+    """Of what the rows teach to draw, not of the pictures in their questions; read back with the projection."""
+    pesft(options(checkpoint, write_rows(tmp_path / "rows.jsonl"), tmp_path / "out", max_steps=1))
+    judge = load_judge(omni_r1.load(tmp_path / "out"), tmp_path / "out")
+    assert judge.band is not None and judge.projection is not None
+    assert judge.band.images == 24 and sum(judge.band.counts) == 24 * judge.vocabulary.image_length
+
+
+def test_a_run_without_step_images_leaves_no_band(checkpoint, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(plain([Text("What?")], [Text("So. ")], "red").to_json()) + "\n")
+    pesft(options(checkpoint, tmp_path / "rows.jsonl", tmp_path / "out", max_steps=1))
+    assert not (tmp_path / "out" / "perception_band.json").exists()
 
 
 def test_training_moves_what_it_should_and_nothing_else(checkpoint, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 from omni_r1.errors import InputError
 from omni_r1.files import read_bytes, sha256, write_atomic
-from omni_r1.options import PesftOptions
+from omni_r1.options import PerpoOptions, PesftOptions
 from omni_r1.run_record import describe_run
 
 # When something is written, and where; and what is kept or computed twice, with the same numbers.
@@ -19,7 +19,7 @@ FREE |= {"gradient_checkpointing", "save_steps", "logging_steps", "sample_steps"
 LENGTH = ("num_train_epochs", "max_steps")
 
 
-def describe(options: PesftOptions, data: Path, processes: int) -> dict[str, Any]:
+def describe(options: PesftOptions | PerpoOptions, data: Path, processes: int) -> dict[str, Any]:
     """The content of `run.json`. `data` is a file that fixes the rows: the file of them, or a folder's manifest."""
     return {**describe_run(options, options.seed), "data_sha256": sha256(data), "processes": processes}
 
@@ -39,7 +39,8 @@ def check(file: Path, record: dict[str, Any]) -> None:
         raise InputError(reason, file=file, field="resume_from_checkpoint") from error
     for name in differing:
         value = record["options"][name]
-        longer = record["options"]["lr_scheduler_type"] == "constant" and name in LENGTH and 0 < options[name] < value
+        constant = record["options"].get("lr_scheduler_type", "constant") == "constant"  # PeRPO has no other
+        longer = constant and name in LENGTH and 0 < options[name] < value
         if name not in FREE and not longer:
             raise InputError(f"was {options[name]!r} in the run that is to go on, not {value!r}", file=file, field=name)
     if data != record["data_sha256"]:

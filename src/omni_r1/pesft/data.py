@@ -27,10 +27,17 @@ def training_rows(options: PesftOptions, omni: Omni, arguments: transformers.Tra
                 tokenize(original_rows(options, folder))
             return TokenDataset(folder, omni.vocabulary), folder / MANIFEST
     assert options.train_data is not None  # one of the two is there
-    data = Path(options.train_data)
+    return rows_of(Path(options.train_data), options.max_length, omni)
+
+
+def rows_of(data: Path, max_length: int, omni: Omni) -> tuple[Rows, Path]:
+    """The rows of a folder of shards or a file of trajectories, and the file whose content fixes them.
+
+    Raises InputError for rows that cannot be used.
+    """
     if not data.is_dir():
-        return TrajectoryDataset(data, omni.vocabulary, options.max_length), data
-    rows = TokenDataset(data, omni.vocabulary, options.max_length)
+        return TrajectoryDataset(data, omni.vocabulary, max_length), data
+    rows = TokenDataset(data, omni.vocabulary, max_length)
     made_by = rows.manifest.get("vq")
     if made_by is not None and made_by != digest(omni.model.model.vqmodel):
         raise InputError(

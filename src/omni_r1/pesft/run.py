@@ -13,23 +13,25 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic, writing
 from omni_r1.model import checkpoint, load
-from omni_r1.options import PesftOptions
+from omni_r1.options import PerpoOptions, PesftOptions
 from omni_r1.pesft import checkpoints, continuing
 from omni_r1.pesft.activations import checkpoint_layers
+from omni_r1.pesft.band import target_images, write_band
 from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import training_rows
 from omni_r1.pesft.module import PesftModule
 from omni_r1.pesft.packing import PACKED, Pack, PadRight
 from omni_r1.pesft.push import claim, push
+from omni_r1.pesft.resumable import LogFile
 from omni_r1.pesft.samples import SampleDrawings
 from omni_r1.pesft.saving import PERCEPTION, Saver
-from omni_r1.pesft.trainer import LogFile, PesftTrainer
+from omni_r1.pesft.trainer import PesftTrainer
 from omni_r1.run_record import RUN
 
 LOG = "log.jsonl"
 
 
-def on_cpu(options: PesftOptions) -> bool:
+def on_cpu(options: PesftOptions | PerpoOptions) -> bool:
     return options.use_cpu or not torch.accelerator.is_available()
 
 
@@ -39,14 +41,27 @@ def own_device(options: PesftOptions) -> str:
     return "cpu" if accelerator is None else f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
 
 
+def check_launcher(options: PesftOptions | PerpoOptions) -> None:
+    if options.deepspeed_config_json is not None and "RANK" not in os.environ:
+        raise InputError("needs a launcher: deepspeed, or torchrun", field="deepspeed_config_json")
+
+
+def leave() -> None:
+    """End a distributed run. gloo's threads let go of what was exchanged last a moment after it is there, and where the
+    interpreter ends in that moment, they abort it (pytorch/pytorch#179291): a barrier, which holds nothing of Python's,
+    comes last."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def training_arguments(options: PesftOptions, steps: Path) -> transformers.TrainingArguments:
     """HF's arguments of a run; making them joins the processes of a distributed run."""
     cpu = on_cpu(options)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if options.fsdp_config is not None and processes == 1:
         raise InputError("is for several processes: start them with torchrun --nproc_per_node N", field="fsdp_config")
-    if options.deepspeed_config_json is not None and "RANK" not in os.environ:
-        raise InputError("needs a launcher: deepspeed, or torchrun", field="deepspeed_config_json")
+    check_launcher(options)
     arguments = transformers.TrainingArguments(
         output_dir=str(steps),
         learning_rate=options.learning_rate,
@@ -111,7 +126,7 @@ def pesft(options: PesftOptions) -> int:
         prepare(output, record, log, checkpoints.step_of(start) if start else 0)
     module = PesftModule(omni, options.alignment, options.ce)
     module.vq[0].to(arguments.device)
-    saver = Saver(omni, module, options)
+    saver = Saver(omni, options, module)
     checkpoint_layers(omni.model, options.gradient_checkpointing)
     if options.packing:
         omni.model.set_attn_implementation(PACKED)
@@ -134,8 +149,7 @@ def pesft(options: PesftOptions) -> int:
         finish(trainer, output, options, data)
         if arguments.should_save:
             print(f"see {output}")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave()
     return 0
 
 
@@ -167,7 +181,8 @@ def check_engine(trainer: PesftTrainer, options: PesftOptions) -> None:
 
 
 def finish(trainer: PesftTrainer, output: Path, options: PesftOptions, data: Path) -> None:
-    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into; its card.
+    """Save what was trained: the whole checkpoint, or the adapter and the checkpoint it was merged into; the band of
+    its step images, its card.
 
     Then push it, where that is asked for.
     """
@@ -175,6 +190,9 @@ def finish(trainer: PesftTrainer, output: Path, options: PesftOptions, data: Pat
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # gathered on the first process
     with writing(place):
+        if trainer.args.should_save:  # before the checkpoint, whose config.json says that all is there
+            images = target_images(trainer.rows, trainer.saver.omni.vocabulary)
+            write_band(output, images, trainer.module.codebook)
         trainer.save_model(str(place))
         if options.lora_rank and trainer.args.should_save:
             trainer.saver.merge(place, output)

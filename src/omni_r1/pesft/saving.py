@@ -9,7 +9,7 @@ from torch import Tensor
 
 from omni_r1.files import write_atomic, writing
 from omni_r1.model import CheckpointError, Omni, checkpoint, load
-from omni_r1.options import PesftOptions
+from omni_r1.options import PerpoOptions, PesftOptions
 from omni_r1.pesft.module import PesftModule
 
 PERCEPTION = "perception.safetensors"
@@ -19,32 +19,53 @@ PEFT_PREFIX = "base_model.model."
 
 
 class Saver:
-    """Writes and reads back what is trained: all weights, or with `lora_rank` the adapter that it puts on the model."""
+    """Writes and reads back what is trained: all weights, or with `lora_rank` the adapter that it puts on the model.
 
-    def __init__(self, omni: Omni, module: PesftModule, options: PesftOptions) -> None:
-        self.omni, self.module, self.options = omni, module, options
+    With a `module` also the projection that it trains.
+    """
+
+    def __init__(self, omni: Omni, options: PesftOptions | PerpoOptions, module: PesftModule | None = None) -> None:
+        self.omni, self.options, self.module = omni, options, module
         self.peft = add_adapter(omni, options) if options.lora_rank else None
 
     def save(self, folder: Path, state: dict[str, Tensor] | None) -> None:
-        """`state` is the whole module's, where an engine has had to gather it."""
+        """`state` is all that is trained, where an engine has had to gather it."""
         folder.mkdir(parents=True, exist_ok=True)
         if state is None:
-            state = self.module.state_dict()
+            state = (self.module or self.omni.model).state_dict()
         else:  # gathered weights may be views of one large buffer, which could not be stored apart
             state = {name: tensor.clone() for name, tensor in state.items()}
-        projection = {name.removeprefix("projection."): state[name] for name in state if name.startswith("projection.")}
-        save_perception(folder / PERCEPTION, projection, self.module.alignment, self.options.perception_weight)
-        weights = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+        weights = state
+        if self.module is not None:
+            assert isinstance(self.options, PesftOptions)  # no other stage trains one
+            weight = self.options.perception_weight
+            save_perception(folder / PERCEPTION, part(state, "projection."), self.module.alignment, weight)
+            weights = part(state, "model.")
         if self.peft is None:
-            weights |= {f"{checkpoint.VQ}{name}": tensor for name, tensor in self.module.vq[0].state_dict().items()}
-            checkpoint.write(folder, self.omni.model, self.omni.config, self.omni.companions, state=weights)
+            whole = weights | self._vq()
+            checkpoint.write(folder, self.omni.model, self.omni.config, self.omni.companions, state=whole)
         else:
             save_adapter(folder, self.peft, weights)
 
+    def save_whole(self, folder: Path) -> None:
+        """The weights as the model computes with them, an adapter added in, in the published layout."""
+        state = self.omni.model.state_dict()
+        for name, layer in self.omni.model.named_modules():
+            if hasattr(layer, "get_delta_weight"):
+                whole = layer.base_layer.weight.float() + layer.get_delta_weight("default").float()
+                state[f"{name}.weight"] = whole.to(layer.base_layer.weight.dtype)
+        weights = {name: tensor for name, tensor in state.items() if ".lora_" not in name and ".base_layer" not in name}
+        checkpoint.write(folder, self.omni.model, self.omni.config, self.omni.companions, state=weights | self._vq())
+
+    def _vq(self) -> dict[str, Tensor]:
+        """The VQ module's tensors by their names in a checkpoint, wherever it is kept meanwhile."""
+        state = self.omni.model.model.vqmodel.state_dict()
+        return {f"{checkpoint.VQ}{name}": tensor for name, tensor in state.items()}
+
     def load(self, folder: Path) -> None:
         """Put a step's weights back. Raises CheckpointError where they do not fit."""
-        perception = load_file(folder / PERCEPTION)
-        self.module.projection.load_state_dict(perception)
+        if self.module is not None:
+            self.module.projection.load_state_dict(load_file(folder / PERCEPTION))
         if self.peft is None:
             checkpoint.read_into(folder, self.omni.model)
         else:
@@ -63,13 +84,18 @@ class Saver:
         omni.save(output)
 
 
+def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What of a state begins with a prefix, by the rest of its names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
 def save_perception(file: Path, projection: dict[str, Tensor], alignment: str, weight: float) -> None:
     """The trained projection: weight (D, H), bias (D,), and in the metadata alignment and loss weight."""
     tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in projection.items()}
     write_atomic(file, save(tensors, {"alignment": alignment, "loss_weight": str(weight)}))
 
 
-def add_adapter(omni: Omni, options: PesftOptions) -> Any:
+def add_adapter(omni: Omni, options: PesftOptions | PerpoOptions) -> Any:
     """LoRA on all layers of attention and MLP, in place; PEFT's view of the model."""
     from peft import LoraConfig, get_peft_model
 
