@@ -26,6 +26,7 @@ VERBS = {
         "omni_r1.data.tokenize:tokenize", options.TokenizeOptions, "turn a data set into shards of token ids"
     ),
     "pesft": Verb("omni_r1.pesft.run:pesft", options.PesftOptions, "fine-tune a checkpoint on trajectories"),
+    "perpo": Verb("omni_r1.perpo.run:perpo", options.PerpoOptions, "reinforce a checkpoint on its own answers"),
     "bench": Verb("omni_r1.bench.run:bench", options.BenchOptions, "answer and grade a benchmark"),
     "report": Verb("omni_r1.show.report:report_verb", options.ReportOptions, "one HTML page of a finished run"),
 }

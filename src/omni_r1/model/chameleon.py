@@ -4,13 +4,13 @@ Upstream's `forward` overwrites the logits of every image code before loss and s
 decoder. Everything else (weights, attention, cache, generation hooks) is upstream's and stays so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache, ChameleonConfig, ChameleonForConditionalGeneration
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
@@ -69,12 +69,15 @@ class Chameleon(ChameleonForConditionalGeneration):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        score: Callable[[Tensor, nn.Linear], Any] | None = None,
         **kwargs: Any,
     ) -> ChameleonOutput:
         """Raw logits (B, T, V) for `input_ids` (B, T); with `labels` (-100 ignored) also the shifted cross entropy.
 
         `logits_to_keep`: the last that many positions, 0 for all, or a 1-d tensor of positions. An empty tensor
         skips the head: a trainer that scores only some positions takes `last_hidden_state` and applies `lm_head`.
+        `score(last_hidden_state, lm_head)` does that inside the model's forward, where an engine that spreads weights
+        has them whole; what it returns stands in for the logits.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -86,6 +89,8 @@ class Chameleon(ChameleonForConditionalGeneration):
             **kwargs,
         )
         hidden = outputs.last_hidden_state
+        if score is not None:
+            return ChameleonOutput(logits=score(hidden, self.lm_head), last_hidden_state=hidden)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(hidden[:, kept])
         loss = None

@@ -1,0 +1,178 @@
+"""`omni-r1 perpo`: reinforce a checkpoint on its own answers, save a checkpoint in the same layout."""
+
+import dataclasses
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from omni_r1.errors import InputError
+from omni_r1.files import write_atomic, writing
+from omni_r1.generate.backend import Backend
+from omni_r1.generate.transformers_backend import TransformersBackend
+from omni_r1.generate.vllm_backend import VllmBackend
+from omni_r1.model import Chameleon, Omni, checkpoint, load
+from omni_r1.options import PerpoOptions
+from omni_r1.perpo.judge import load_judge
+from omni_r1.perpo.reward import PROFILES, Profile
+from omni_r1.perpo.rollouts import Rollouts, processes
+from omni_r1.perpo.trainer import PerpoTrainer
+from omni_r1.perpo.upstream import GRPOConfig
+from omni_r1.pesft import checkpoints, continuing
+from omni_r1.pesft.activations import checkpoint_layers
+from omni_r1.pesft.band import BAND
+from omni_r1.pesft.data import rows_of
+from omni_r1.pesft.dataset import Rows
+from omni_r1.pesft.resumable import LogFile
+from omni_r1.pesft.run import LOG, check_launcher, leave, on_cpu, prepare
+from omni_r1.pesft.saving import PERCEPTION, Saver
+from omni_r1.run_record import RUN
+
+
+def training_arguments(options: PerpoOptions, steps: Path) -> GRPOConfig:
+    """TRL's arguments of a run; making them joins the processes of a distributed run.
+
+    Raises InputError where the rows of a mini-batch cannot be dealt evenly to processes and micro-batches.
+    """
+    cpu, processes = on_cpu(options), int(os.environ.get("WORLD_SIZE", 1))
+    rows, share = options.mini_batch_size * options.group_size, options.per_device_train_batch_size * processes
+    if rows % share:
+        words = f"times {processes} processes must divide the {rows} responses of a mini-batch"
+        raise InputError(words, field="per_device_train_batch_size")
+    check_launcher(options)
+    updates = options.train_batch_size // options.mini_batch_size
+    arguments = GRPOConfig(
+        output_dir=str(steps),
+        max_steps=options.max_steps * updates,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        gradient_accumulation_steps=rows // share,
+        steps_per_generation=updates * rows // share,
+        num_generations=options.group_size,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="constant_with_warmup",  # verl's, with which the paper trained
+        warmup_steps=options.warmup_steps,
+        weight_decay=options.weight_decay,
+        adam_beta2=options.adam_beta2,
+        max_grad_norm=options.max_grad_norm,
+        temperature=options.temperature,
+        beta=0.0,  # the reference and its weight are ours
+        bf16=options.bf16,
+        gradient_checkpointing=False,  # `checkpoint_layers` does it
+        logging_steps=updates,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if options.save_steps else "no",
+        save_steps=(options.save_steps or 500) * updates,
+        report_to=options.report_to,
+        seed=options.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not cpu,
+        use_cpu=cpu,
+        ddp_backend="gloo" if cpu and processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        deepspeed=options.deepspeed_config_json,
+    )
+    if arguments.n_gpu > 1:
+        start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli perpo ..."
+        raise InputError(f"{arguments.n_gpu} GPUs in one process; {start} has one each, CUDA_VISIBLE_DEVICES chooses")
+    return arguments
+
+
+def reward_profile(options: PerpoOptions) -> Profile:
+    """The profile with what the options put in its place."""
+    asked: dict[str, Any] = {
+        "accuracy": options.accuracy_weight,
+        "format": options.format_weight,
+        "perception": options.perception_weight,
+        "look": options.look,
+        "tau": options.tau,
+        "aggregate": options.aggregate,
+        "missing": options.missing_images,
+        "only_right": options.only_right,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    return dataclasses.replace(PROFILES[options.profile], **given)
+
+
+def backend_of(options: PerpoOptions, omni: Omni, rows: Rows) -> Backend:
+    if options.backend == "transformers":
+        return TransformersBackend(omni, options.batch_size)
+    longest = max(map(rows.length, range(len(rows)))) + options.max_new_tokens  # a row is longer than its prompt
+    engine: dict[str, Any] = {"gpu_memory_utilization": options.vllm_gpu_memory_utilization}
+    if processes() > 1:  # by itself every process's engine would take the first GPU
+        engine["distributed_executor_backend"] = "external_launcher"
+    return VllmBackend(
+        options.model_path, batch_size=options.batch_size, max_length=longest, dtype=options.dtype, **engine
+    )
+
+
+def reference_of(options: PerpoOptions, device: torch.device) -> Chameleon | None:
+    """The model as the run began with it; with an adapter it is there already."""
+    if not options.kl_coef or options.lora_rank:
+        return None
+    model = load(options.model_path, device=str(device), dtype=options.dtype).model
+    return model.requires_grad_(False)
+
+
+def perpo(options: PerpoOptions) -> int:
+    """The verb: reinforce `options.model_path` on the questions of `options.train_data`, save to `options.output_path`.
+
+    A run that was interrupted and goes on (`resume_from_checkpoint`) samples and learns what an untouched one does.
+    """
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise InputError(f"{options.report_to} is not installed", field="report_to")
+    output = Path(options.output_path)
+    steps = output / "steps"
+    omni = load(options.model_path, dtype=options.dtype)
+    arguments = training_arguments(options, steps)
+    start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
+    if options.resume_from_checkpoint is None and (output / "config.json").exists():
+        raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
+    rows, data = rows_of(Path(options.train_data), options.max_length, omni)
+    folder = checkpoint.locate(options.model_path)
+    judge, profile = load_judge(omni, folder), reward_profile(options)
+    record = continuing.describe(options, data, arguments.world_size)
+    if start is not None:
+        continuing.check(start.parent.parent / RUN, record)
+    if is_deepspeed_zero3_enabled():
+        raise InputError("no process has the whole model to sample from under ZeRO 3", field="deepspeed_config_json")
+    transformers.set_seed(options.seed)
+    log = LogFile(output / LOG)
+    if arguments.should_save:
+        prepare(output, record, log, checkpoints.step_of(start) if start else 0)
+    torch.nn.Module.to(omni.model, arguments.device)  # upstream's own hides its signature
+    saver = Saver(omni, options)
+    checkpoint_layers(omni.model, options.gradient_checkpointing)
+    rollouts = Rollouts(omni, backend_of(options, omni, rows), rows, judge, profile, options)
+    with omni.model.vq_apart():
+        trainer = PerpoTrainer(
+            rollouts=rollouts,
+            saver=saver,
+            options=options,
+            reference=reference_of(options, arguments.device),
+            args=arguments,
+            callbacks=[log],
+            start=start,
+        )
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        finish(trainer, output, options, folder)
+        if arguments.should_save:
+            print(f"see {output}")
+    leave()
+    return 0
+
+
+def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: Path) -> None:
+    """Save what was trained, and beside it what PeSFT left there: the projection and the band of real images."""
+    place = output / "adapter" if options.lora_rank else output
+    with writing(place):
+        trainer.save_model(str(place))
+        if trainer.args.should_save:
+            if options.lora_rank:
+                trainer.saver.merge(place, output)
+            for name in (PERCEPTION, BAND):
+                if (origin / name).is_file():
+                    write_atomic(output / name, (origin / name).read_bytes())

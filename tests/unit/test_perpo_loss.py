@@ -1,0 +1,67 @@
+"""The objective against the paper's equations, and the parts of it."""
+
+import math
+
+import pytest
+import torch
+
+import plain_perpo
+from omni_r1.perpo.loss import group_advantages, overlong_penalty, policy_loss
+
+CLIP = {"clip_low": 0.2, "clip_high": 0.28}
+
+
+def batch(rows: int = 5, tokens: int = 9, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    noise = lambda scale: torch.randn(rows, tokens, generator=generator, dtype=torch.float64) * scale  # noqa: E731
+    logps = -noise(1).abs()
+    lengths = torch.randint(1, tokens + 1, (rows, 1), generator=generator)
+    return {
+        "logps": logps,
+        "old": logps + noise(0.4),
+        "reference": logps + noise(0.3),
+        "entropies": noise(1).abs(),
+        "advantages": torch.randn(rows, generator=generator, dtype=torch.float64),
+        "mask": torch.arange(tokens)[None] < lengths,
+    }
+
+
+@pytest.mark.parametrize(("kl_coef", "entropy_coef"), [(0.0, 0.0), (0.003, 0.001), (0.5, 0.2)])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_the_plain_formula(seed, kl_coef, entropy_coef):
+    found = batch(seed=seed)
+    loss = policy_loss(**found, **CLIP, kl_coef=kl_coef, entropy_coef=entropy_coef)
+    named = [found[name] for name in ("logps", "old", "reference", "entropies")]
+    new, old, reference, entropies = (
+        [row[mask] for row, mask in zip(one, found["mask"], strict=True)] for one in named
+    )
+    coefficients = {"kl": kl_coef, "entropy_weight": entropy_coef}
+    wanted = plain_perpo.loss(new, old, reference, found["advantages"], entropies, **coefficients)
+    assert float(loss.total) == pytest.approx(float(wanted), abs=1e-12)
+
+
+def test_clipped_ratios_have_no_gradient():
+    logps = torch.tensor([[math.log(1.4), math.log(0.7), math.log(1.1)]], requires_grad=True)
+    old, mask = torch.zeros(1, 3), torch.ones(1, 3)
+    for advantage, free in ((1.0, [False, True, True]), (-1.0, [True, False, True])):
+        loss = policy_loss(logps, old, torch.tensor([advantage]), mask, **CLIP)
+        (slope,) = torch.autograd.grad(loss.total, logps)
+        assert (slope[0] != 0).tolist() == free
+        assert (loss.clipped_high, loss.clipped_low)[advantage < 0] == pytest.approx(1 / 3)
+
+
+def test_advantages():
+    rewards = torch.tensor([[0.0, 1.0, 1.0, 0.0], [2.0, 2.0, 2.0, 2.0]], dtype=torch.float64)
+    found = group_advantages(rewards)
+    spread = math.sqrt(1 / 3)
+    assert found[0].tolist() == pytest.approx([-0.5 / spread, 0.5 / spread, 0.5 / spread, -0.5 / spread], abs=1e-5)
+    assert found[1].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(("length", "lost"), [(10, 0.0), (60, 0.0), (80, 0.5), (100, 1.0)])
+def test_overlong(length, lost):
+    assert overlong_penalty(length, longest=100, buffer=40) == lost
+
+
+def test_no_buffer_takes_nothing():
+    assert overlong_penalty(100, longest=100, buffer=0) == 0.0
