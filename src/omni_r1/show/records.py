@@ -1,6 +1,7 @@
 """The files of a run folder as the report needs them: rows that are checked, pictures as data URIs."""
 
 import base64
+import hashlib
 import html
 import io
 from pathlib import Path
@@ -24,6 +25,11 @@ SMALL = 128  # pixels along the edge up to which a picture is shown as blocks, e
 def escape(text: object) -> str:
     """For HTML text and quoted attributes. A lone surrogate, which no file can hold, becomes `?`."""
     return html.escape(str(text).encode("utf-8", "replace").decode())
+
+
+def fingerprint(text: str) -> str:
+    """A source of the page's content security policy: only this style or script may run, whatever else gets in."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """`omni-r1 report`: one HTML page of a run, with everything it shows inside it."""
 
-import base64
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic
 from omni_r1.run_record import ANSWERS, REPORT, RESULTS, RUN, SUMMARY
+from omni_r1.show import training
 from omni_r1.show.overview import circumstances, questions, sentence, summary_table
-from omni_r1.show.records import Pictures, escape, read_object, read_records
+from omni_r1.show.records import Pictures, escape, fingerprint, read_object, read_records
 from omni_r1.show.strip import article, mark, steps_of, verdict_of
 
 if TYPE_CHECKING:
@@ -44,11 +43,6 @@ def filters(records: Sequence[dict[str, Any]]) -> str:
         + choice("verdict", "Answer", verdicts, {value: value for value in ("right", "wrong", "answered", "failed")})
         + choice("steps", "Drawings", steps, {"right": "all right", "wrong": "a wrong step"})
     )
-
-
-def fingerprint(text: str) -> str:
-    """A source of the page's content security policy: only this style or script may run, whatever else gets in."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def log_of(run_dir: Path) -> Path | None:
@@ -113,12 +107,19 @@ def report(run_dir: str | Path) -> Path:
 
 
 def report_verb(options: "ReportOptions") -> int:
-    """The verb. Exit code 2 where something of a run could not be shown."""
-    code = 0
-    for log in logs_in(Path(options.run_dir)):
+    """The verb. A training run has a page of its own, and one for each sample of answers that was kept on its way.
+
+    Exit code 2 where something of a run could not be shown.
+    """
+    code, pages, run_dir = 0, list[Path](), Path(options.run_dir)
+    trained = training.is_training(run_dir)
+    for log in sorted(run_dir.glob(f"{training.SAMPLES}/*/{RESULTS}")) if trained else logs_in(run_dir):
         path, problems = write(log)
         for problem in problems:
             print(f"omni-r1: error: {problem}", file=sys.stderr)
         print(path)
+        pages.append(path)
         code = 2 if problems else code
+    if trained:
+        print(training.write(run_dir, pages))
     return code

@@ -1,0 +1,165 @@
+"""A page of a training run: a curve for each figure of its log, alarms, and the answers sampled on the way."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from omni_r1.errors import InputError
+from omni_r1.files import read_jsonl, write_atomic
+from omni_r1.run_record import REPORT, RUN
+from omni_r1.show.overview import circumstances
+from omni_r1.show.records import escape, fingerprint, read_object
+
+LOG, SAMPLES = "log.jsonl", "samples"
+HERE = Path(__file__).parent
+WIDTH, HEIGHT, TOP = 300, 110, 14  # of a curve, in the units of its drawing
+LEFT, RIGHT = 48, 44  # beside it, for its bounds and its last value
+
+# Heading -> figure of the log -> what it is. What a log does not have is left out.
+FIGURES: dict[str, dict[str, str]] = {
+    "What it answers": {
+        "accuracy": "share of right answers, of all that was sampled",
+        "reward": "what advantages are made of",
+        "format": "share of well-formed answers",
+        "perception": "reward of what was drawn, of answers that draw",
+        "images": "drawn in an answer",
+        "whole_images": "share of them with all their codes",
+        "commonest_code": "share of an image's codes that are the same one",
+        "length": "tokens of an answer",
+        "length_spread": "their standard deviation",
+        "text_length": "tokens of an answer outside images",
+        "ended": "share of answers that ended by themselves",
+    },
+    "What it learns": {
+        "loss": "of an update",
+        "ce_text": "cross-entropy of text, nats a token",
+        "ce_code": "cross-entropy of images, nats a code",
+        "mixed_groups": "share of groups whose answers differ in accuracy",
+        "learned_groups": "share of the batch that teaches",
+        "kl": "divergence from the reference, nats a token",
+        "entropy": "nats a token",
+        "clip_high": "share of tokens whose ratio is clipped above",
+        "clip_low": "and below",
+        "grad_norm": "before it is clipped",
+        "learning_rate": "",
+    },
+    "How it runs": {
+        "drift": "mean difference of sampler's and trainer's log-probs, nats a token",
+        "seconds/rollout": "to sample a step's answers",
+        "seconds/reward": "to score them",
+        "seconds/log_probs": "for log-probs of policy and reference",
+        "seconds/updates": "to learn from them",
+        "tokens_per_second": "that are learned from",
+        "padding": "share of places that hold no token",
+        "peak_memory_bytes": "",
+    },
+}
+
+
+def is_training(run_dir: Path) -> bool:
+    return (run_dir / LOG).is_file()
+
+
+def number(value: float) -> str:
+    if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
+        return f"{value:.2g}"
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
+def curve(steps: Sequence[float], values: Sequence[float], alarms: Sequence[float]) -> str:
+    """An SVG: the line, its first and last step, its least and greatest value, and a dashed line at each alarm."""
+    least, most = min(values), max(values)
+    spread, length = (most - least) or 1.0, (steps[-1] - steps[0]) or 1.0
+    places = [LEFT + WIDTH * (step - steps[0]) / length for step in steps]
+    points = [(x, TOP + HEIGHT * (1 - (value - least) / spread)) for x, value in zip(places, values, strict=True)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    marks = "".join(
+        f'<line class="alarm" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{TOP + HEIGHT}"/>'
+        for x in (LEFT + WIDTH * (step - steps[0]) / length for step in alarms)
+    )
+    (x, y), bottom, end = points[-1], TOP + HEIGHT, LEFT + WIDTH
+    highest = f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{number(most)}</text>' if most > least else ""
+    return (
+        f'<svg viewBox="0 0 {end + RIGHT} {bottom + 18}" role="img" aria-label="from {number(values[0])} to '
+        f'{number(values[-1])}"><line class="frame" x1="{LEFT}" x2="{end}" y1="{bottom}" y2="{bottom}"/>'
+        f'<line class="frame" x1="{LEFT}" x2="{end}" y1="{TOP}" y2="{TOP}"/>{marks}'
+        f'<polyline class="line" points="{line}"/><circle class="last" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+        f'{highest}<text x="{LEFT - 6}" y="{bottom + 4}" text-anchor="end">{number(least)}</text>'
+        f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{number(values[-1])}</text>'
+        f'<text x="{LEFT}" y="{bottom + 15}">step {number(steps[0])}</text>'
+        f'<text x="{end}" y="{bottom + 15}" text-anchor="end">{number(steps[-1])}</text></svg>'
+    )
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> str:
+    alarms = [step_of(row) for row in rows if row.get("alarms")]
+    parts = []
+    for heading, figures in FIGURES.items():
+        drawn = []
+        for name, about in figures.items():
+            found = [(step_of(row), row[name]) for row in rows if is_number(row.get(name))]
+            if found:
+                steps, values = zip(*found, strict=True)
+                title = f"<h3>{escape(name.replace('_', ' ').replace('/', ': '))}</h3><p>{escape(about)}</p>"
+                drawn.append(f"<figure>{title}{curve(steps, values, alarms)}</figure>")
+        if drawn:
+            parts.append(f'<h2>{heading}</h2><div class="curves">{"".join(drawn)}</div>\n')
+    return "".join(parts)
+
+
+def step_of(row: dict[str, Any]) -> float:
+    """PeRPO counts steps of several updates."""
+    step = row.get("perpo_step", row.get("step", 0))
+    return float(step) if is_number(step) else 0.0
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def sentence(rows: Sequence[dict[str, Any]]) -> str:
+    """What became of the run, in words."""
+    if not rows:
+        return "Nothing is logged yet."
+    first, last = rows[0], rows[-1]
+    parts = [f"{number(step_of(last))} steps so far."]
+    for name, what in (("accuracy", "answers right"), ("images", "images an answer"), ("loss", "loss")):
+        if is_number(first.get(name)) and is_number(last.get(name)):
+            parts.append(f"{what[0].upper()}{what[1:]}: {number(first[name])} at first, {number(last[name])} at last.")
+    raised = sum(bool(row.get("alarms")) for row in rows)
+    parts.append(f"<b>Alarms were raised in {raised} steps.</b>" if raised else "")
+    return " ".join(filter(None, parts))
+
+
+def page(run_dir: Path, samples: Sequence[Path]) -> str:
+    """The page. Raises InputError for a log with a row that is malformed."""
+    rows = []
+    for _, row in read_jsonl(run_dir / LOG):
+        if isinstance(row, InputError):
+            raise row
+        if "train_runtime" not in row:  # the closing row has no figures of a step
+            rows.append(row)
+    links = "".join(
+        f'<a href="{escape(path.relative_to(run_dir).as_posix())}">{escape(path.parent.name)}</a> ' for path in samples
+    )
+    style = "".join((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "training.css"))
+    name = run_dir.resolve().name
+    return Template((HERE / "training.html").read_text(encoding="utf-8")).substitute(
+        policy=f"default-src 'none'; style-src {fingerprint(style)}; base-uri 'none'; form-action 'none'",
+        style=style,
+        name=escape(name),
+        title="A training run",
+        sentence=sentence(rows),
+        samples=f"<p>What it answered on the way: {links}</p>" if links else "",
+        circumstances=circumstances({}, read_object(run_dir / RUN)),
+        curves=curves(rows),
+    )
+
+
+def write(run_dir: Path, samples: Sequence[Path]) -> Path:
+    """Write report.html into the run's folder; `samples` are the pages of answers that it links to."""
+    path = run_dir / REPORT
+    write_atomic(path, page(run_dir, samples))
+    return path
