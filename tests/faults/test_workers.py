@@ -23,7 +23,7 @@ from prompts import ragged
 from tiny import write_checkpoint
 
 SOON = 10.0  # seconds in which a death must be known
-ROWS = 600  # so many that two workers are still at them when they are to be stopped
+ROWS = 300  # at a batch of one, so many that two workers are still at them when they are to be stopped
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
@@ -146,7 +146,7 @@ def words(checkpoint, tmp_path) -> list[str]:
     rows = [{"prompt": f"{'abc de ' * (number % 5)}{number}"} for number in range(ROWS)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["generate", "--input", str(tmp_path / "rows.jsonl"), "--model-path", str(checkpoint)]
-    return [*words, "--max-new-tokens", "40", "--batch-size", "4", "--do-sample"]
+    return [*words, "--max-new-tokens", "40", "--batch-size", "1", "--do-sample"]
 
 
 def written(out: Path) -> int:
@@ -184,8 +184,8 @@ def test_a_killed_worker_is_named_and_the_run_goes_on_later(words, tmp_path):
     second = records(out)
     assert 10 <= len(first) < len(second) < ROWS and first.items() <= second.items()
 
-    assert main([*words, "--output-dir", str(out)]) == 0
-    assert main([*words, "--output-dir", str(whole), "--batch-size", "30"]) == 0
+    assert main([*words, "--output-dir", str(out), "--batch-size", "60"]) == 0
+    assert main([*words, "--output-dir", str(whole), "--batch-size", "60"]) == 0
     assert [*records(out).items()] == [*records(whole).items()] and len(records(whole)) == ROWS
 
 
