@@ -1,0 +1,126 @@
+"""What `runs/ablations.sh` measured, as rows and as a table: `python benchmarks/ablations.py WORK`.
+
+An interval over seeds is Student's: mean and 95 % of the runs' accuracies. With one seed it is Wilson's, of the
+questions. A gain is a run's accuracy less that of the checkpoint it began with.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from tables import markdown, put_section
+
+T_95 = {
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    6: 2.447,
+    7: 2.365,
+    8: 2.306,
+    9: 2.262,
+}  # by degrees of freedom
+STARTS = {"pesft": None, "pesft-text": None, "without-drawing": "pesft-text"}  # of all others it is pesft
+ORDER = ["pesft", "default", "paper", "original", "without-perception", "pesft-text", "without-drawing"]
+TITLES = {
+    "pesft": "PeSFT, stopped early",
+    "default": "+ PeRPO, `default`",
+    "paper": "+ PeRPO, `paper`",
+    "original": "+ PeRPO, `original`",
+    "without-perception": "+ PeRPO, no perception reward",
+    "pesft-text": "PeSFT without drawings, stopped early",
+    "without-drawing": "+ PeRPO without drawing",
+}
+
+
+def student(values: list[float]) -> tuple[float, float]:
+    """95 % interval of the mean of two or more values."""
+    half = T_95[len(values) - 1] * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def row_of(work: Path, name: str) -> dict[str, Any] | None:
+    """The figures of a setting over its seeds; None where it has not been run."""
+    folders = sorted((path.parent for path in (work / name).glob("*/bench/summary.json")), key=lambda path: path.parent)
+    if not folders:
+        return None
+    found = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    runs = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    accuracies = [summary["accuracy"]["overall"] for summary in found]
+
+    def mean(key: str) -> float | None:
+        values = [summary[key]["overall"] for summary in found if summary[key]["overall"] is not None]
+        return fmean(values) if values else None
+
+    single = tuple(found[0]["interval"]["overall"])
+    return {
+        "name": name,
+        "seeds": [int(folder.parent.name) for folder in folders],
+        "accuracy": fmean(accuracies),
+        "accuracies": accuracies,
+        "interval": student(accuracies) if len(accuracies) > 1 else single,
+        "step_accuracy": mean("step_accuracy"),
+        "valid_images": mean("valid_images"),
+        "command": "runs/ablations.sh",
+        "commit": runs[0]["commit"],
+        "machine": runs[0]["machine"],
+    }
+
+
+def rows_of(work: Path) -> list[dict[str, Any]]:
+    rows = [row for name in ORDER if (row := row_of(work, name))]
+    by_name = {row["name"]: row for row in rows}
+    for row in rows:
+        start = by_name.get(STARTS.get(row["name"], "pesft") or "")
+        if start and len(row["accuracies"]) > 1:
+            gains = [accuracy - start["accuracy"] for accuracy in row["accuracies"]]
+            row["gain"], row["gain_interval"] = fmean(gains), student(gains)
+    return rows
+
+
+def percent(value: float | None) -> str:
+    return "—" if value is None else f"{100 * value:.1f} %"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def within(row: dict[str, Any], key: str) -> str:
+        return f"[{100 * row[key][0]:.1f}, {100 * row[key][1]:.1f}]" if key in row else ""
+
+    return markdown(
+        [
+            {
+                "": TITLES[row["name"]],
+                "seeds": len(row["seeds"]),
+                "accuracy": f"{percent(row['accuracy'])} {within(row, 'interval')}",
+                "gain, points": f"{100 * row['gain']:+.1f} {within(row, 'gain_interval')}" if "gain" in row else "",
+                "steps right": percent(row["step_accuracy"]),
+                "whole images": percent(row["valid_images"]),
+            }
+            for row in rows
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--json-path", type=Path)
+    parser.add_argument("--page", type=Path, help="page whose section `ablations` becomes the table")
+    args = parser.parse_args()
+    rows = rows_of(args.work)
+    if not rows:
+        raise SystemExit(f"{args.work}: no runs")
+    print(table(rows))
+    if args.json_path:
+        args.json_path.parent.mkdir(parents=True, exist_ok=True)
+        args.json_path.write_text(json.dumps(rows, indent=1) + "\n")
+    if args.page:
+        put_section(args.page, "ablations", table(rows))
+
+
+if __name__ == "__main__":
+    main()
