@@ -22,16 +22,20 @@ ROOMS = {
     "model": {"grammar", "files", "pixels"},
     "generate": {"model"},
     "data": {"model"},
-    "pesft": {"data"},
-    "perpo.reward": {"grammar"},
-    "perpo": {"generate", "perpo.reward"},
+    "pesft": {"data", "perpo.reward"},
+    "perpo.grading": {"trajectory"},
+    "perpo.reward": {"grammar", "perpo.grading"},
+    "perpo": {"generate", "perpo.reward", "pesft"},
     "zero": {"generate", "perpo.reward"},
     "bench": {"generate", "perpo.reward"},
     "show": {"bench"},
 }
 ROOMS["cli"] = set(ROOMS)
 
-NEED_VLLM = {"omni_r1.generate.vllm_grammar", "omni_r1.generate.vllm_model"}  # an optional extra
+# Modules that need an optional extra: the package that comes with it.
+NEED = {f"omni_r1.generate.{name}": "vllm" for name in ("vllm_grammar", "vllm_grammar_v2", "vllm_model")}
+VERL = ("agent_loop", "check", "dataset", "engine", "launch", "reward_manager")
+NEED |= {f"omni_r1.perpo.verl_plugins.{name}": "verl" for name in VERL}
 
 PATHS = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -105,6 +109,6 @@ def test_file_is_short_enough_to_read(module):
 
 @pytest.mark.parametrize("module", PATHS)
 def test_module_imports(module):
-    if module in NEED_VLLM:
-        pytest.importorskip("vllm")
+    if module in NEED:
+        pytest.importorskip(NEED[module])
     import_module(module)

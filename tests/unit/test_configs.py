@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 
 from omni_r1.option_parser import parse
-from omni_r1.options import PesftOptions
+from omni_r1.options import PerpoOptions, PesftOptions
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
-OPTIONS = {"pesft": PesftOptions}
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(set(FOLDER.rglob("*.yaml")) - set((FOLDER / "verl").iterdir()))  # those tests/with_verl loads
+OPTIONS = {"pesft": PesftOptions, "perpo": PerpoOptions}
 NEEDED = ["--model-path", "a", "--train-data", "b", "--output-path", "c"]
 
 
