@@ -220,7 +220,7 @@ def test_options_that_contradict(checkpoint, questions, tmp_path, changed, field
     ],
 )
 def test_runs_that_cannot_be(checkpoint, questions, tmp_path, changed, field, monkeypatch):
-    monkeypatch.setattr("omni_r1.perpo.run.find_spec", lambda name: None)
+    monkeypatch.setattr("omni_r1.pesft.run.find_spec", lambda name: None)
     with pytest.raises(InputError, match=f"field '{field}'"):
         perpo(options(checkpoint, questions, tmp_path / "out", **changed))
     assert not (tmp_path / "out" / "model.safetensors").exists()

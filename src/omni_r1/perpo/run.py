@@ -1,8 +1,6 @@
 """`omni-r1 perpo`: reinforce a checkpoint on its own answers, save a checkpoint in the same layout."""
 
 import dataclasses
-import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from omni_r1.pesft.band import BAND
 from omni_r1.pesft.data import rows_of
 from omni_r1.pesft.dataset import Rows
 from omni_r1.pesft.resumable import LogFile
-from omni_r1.pesft.run import LOG, check_launcher, leave, on_cpu, prepare
+from omni_r1.pesft.run import LOG, check_gpus, check_tracker, leave, prepare, shared_arguments, world_size
 from omni_r1.pesft.saving import PERCEPTION, Saver
 from omni_r1.run_record import RUN
 
@@ -38,46 +36,25 @@ def training_arguments(options: PerpoOptions, steps: Path) -> GRPOConfig:
 
     Raises InputError where the rows of a mini-batch cannot be dealt evenly to processes and micro-batches.
     """
-    cpu, processes = on_cpu(options), int(os.environ.get("WORLD_SIZE", 1))
-    rows, share = options.mini_batch_size * options.group_size, options.per_device_train_batch_size * processes
+    rows, share = options.mini_batch_size * options.group_size, options.per_device_train_batch_size * world_size()
     if rows % share:
-        words = f"times {processes} processes must divide the {rows} responses of a mini-batch"
+        words = f"times {world_size()} processes must divide the {rows} responses of a mini-batch"
         raise InputError(words, field="per_device_train_batch_size")
-    check_launcher(options)
     updates = options.train_batch_size // options.mini_batch_size
     arguments = GRPOConfig(
-        output_dir=str(steps),
+        **shared_arguments(options, steps),
         max_steps=options.max_steps * updates,
-        per_device_train_batch_size=options.per_device_train_batch_size,
         gradient_accumulation_steps=rows // share,
         steps_per_generation=updates * rows // share,
         num_generations=options.group_size,
-        learning_rate=options.learning_rate,
         lr_scheduler_type="constant_with_warmup",  # verl's, with which the paper trained
         warmup_steps=options.warmup_steps,
-        weight_decay=options.weight_decay,
-        adam_beta2=options.adam_beta2,
-        max_grad_norm=options.max_grad_norm,
-        temperature=options.temperature,
         beta=0.0,  # the reference and its weight are ours
-        bf16=options.bf16,
         gradient_checkpointing=False,  # `checkpoint_layers` does it
         logging_steps=updates,
-        logging_nan_inf_filter=False,
-        save_strategy="steps" if options.save_steps else "no",
         save_steps=(options.save_steps or 500) * updates,
-        report_to=options.report_to,
-        seed=options.seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=not cpu,
-        use_cpu=cpu,
-        ddp_backend="gloo" if cpu and processes > 1 else None,
-        ddp_find_unused_parameters=False,
-        deepspeed=options.deepspeed_config_json,
     )
-    if arguments.n_gpu > 1:
-        start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli perpo ..."
-        raise InputError(f"{arguments.n_gpu} GPUs in one process; {start} has one each, CUDA_VISIBLE_DEVICES chooses")
+    check_gpus(arguments, "perpo")
     return arguments
 
 
@@ -122,8 +99,7 @@ def perpo(options: PerpoOptions) -> int:
 
     A run that was interrupted and goes on (`resume_from_checkpoint`) samples and learns what an untouched one does.
     """
-    if options.report_to != "none" and find_spec(options.report_to) is None:
-        raise InputError(f"{options.report_to} is not installed", field="report_to")
+    check_tracker(options)
     output = Path(options.output_path)
     steps = output / "steps"
     omni = load(options.model_path, dtype=options.dtype)

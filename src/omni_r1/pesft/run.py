@@ -41,11 +41,6 @@ def own_device(options: PesftOptions) -> str:
     return "cpu" if accelerator is None else f"{accelerator.type}:{os.environ.get('LOCAL_RANK', 0)}"
 
 
-def check_launcher(options: PesftOptions | PerpoOptions) -> None:
-    if options.deepspeed_config_json is not None and "RANK" not in os.environ:
-        raise InputError("needs a launcher: deepspeed, or torchrun", field="deepspeed_config_json")
-
-
 def leave() -> None:
     """End a distributed run. gloo's threads let go of what was exchanged last a moment after it is there, and where the
     interpreter ends in that moment, they abort it (pytorch/pytorch#179291): a barrier, which holds nothing of Python's,
@@ -55,45 +50,68 @@ def leave() -> None:
         torch.distributed.destroy_process_group()
 
 
+def shared_arguments(options: PesftOptions | PerpoOptions, steps: Path) -> dict[str, Any]:
+    """HF's arguments that both stages give alike. Raises InputError for DeepSpeed without a launcher."""
+    cpu = on_cpu(options)
+    if options.deepspeed_config_json is not None and "RANK" not in os.environ:
+        raise InputError("needs a launcher: deepspeed, or torchrun", field="deepspeed_config_json")
+    return {
+        "output_dir": str(steps),
+        "learning_rate": options.learning_rate,
+        "per_device_train_batch_size": options.per_device_train_batch_size,
+        "weight_decay": options.weight_decay,
+        "adam_beta2": options.adam_beta2,
+        "max_grad_norm": options.max_grad_norm,
+        "bf16": options.bf16,
+        "logging_nan_inf_filter": False,  # a loss that is not finite stops the run
+        "save_strategy": "steps" if options.save_steps else "no",
+        "report_to": options.report_to,
+        "seed": options.seed,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": not cpu,
+        "use_cpu": cpu,
+        "ddp_backend": "gloo" if cpu and world_size() > 1 else None,
+        "ddp_find_unused_parameters": False,
+        "deepspeed": options.deepspeed_config_json,
+    }
+
+
+def world_size() -> int:
+    """Processes that the launcher started, before they have joined."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def check_gpus(arguments: transformers.TrainingArguments, verb: str) -> None:
+    """Raises InputError where one process sees several GPUs."""
+    if arguments.n_gpu > 1:
+        start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli {verb} ..."
+        raise InputError(f"{arguments.n_gpu} GPUs in one process; {start} has one each, CUDA_VISIBLE_DEVICES chooses")
+
+
+def check_tracker(options: PesftOptions | PerpoOptions) -> None:
+    """Raises InputError for a tracker that is not installed."""
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise InputError(f"{options.report_to} is not installed", field="report_to")
+
+
 def training_arguments(options: PesftOptions, steps: Path) -> transformers.TrainingArguments:
     """HF's arguments of a run; making them joins the processes of a distributed run."""
-    cpu = on_cpu(options)
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    if options.fsdp_config is not None and processes == 1:
+    if options.fsdp_config is not None and world_size() == 1:
         raise InputError("is for several processes: start them with torchrun --nproc_per_node N", field="fsdp_config")
-    check_launcher(options)
     arguments = transformers.TrainingArguments(
-        output_dir=str(steps),
-        learning_rate=options.learning_rate,
+        **shared_arguments(options, steps),
         num_train_epochs=options.num_train_epochs,
         max_steps=options.max_steps,
-        per_device_train_batch_size=options.per_device_train_batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         warmup_steps=options.warmup_ratio,  # a fraction below 1 is a ratio
         lr_scheduler_type=options.lr_scheduler_type,
-        weight_decay=options.weight_decay,
-        adam_beta2=options.adam_beta2,
-        max_grad_norm=options.max_grad_norm,
-        bf16=options.bf16,
         logging_steps=options.logging_steps,
         logging_first_step=True,
-        logging_nan_inf_filter=False,  # a loss that is not finite stops the run
-        save_strategy="steps" if options.save_steps else "no",
         save_steps=options.save_steps or 500,
-        report_to=options.report_to,
-        seed=options.seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=not cpu,
-        use_cpu=cpu,
-        ddp_backend="gloo" if cpu and processes > 1 else None,
-        ddp_find_unused_parameters=False,
-        deepspeed=options.deepspeed_config_json,
         fsdp=options.fsdp_config is not None,  # type: ignore[arg-type]  # what it is says the configuration
         fsdp_config=options.fsdp_config,
     )
-    if arguments.n_gpu > 1:
-        start = f"torchrun --nproc_per_node {arguments.n_gpu} -m omni_r1.cli pesft ..."
-        raise InputError(f"{arguments.n_gpu} GPUs in one process; {start} has one each, CUDA_VISIBLE_DEVICES chooses")
+    check_gpus(arguments, "pesft")
     return arguments
 
 
@@ -103,8 +121,7 @@ def pesft(options: PesftOptions) -> int:
     A run that was interrupted and goes on (`resume_from_checkpoint`) ends with the weights and the log rows of one
     that was not. Raises InputError for options with which it could not (`continuing`).
     """
-    if options.report_to != "none" and find_spec(options.report_to) is None:
-        raise InputError(f"{options.report_to} is not installed", field="report_to")
+    check_tracker(options)
     output = Path(options.output_path)
     steps = output / "steps"
     # Weights that are quantized stay where they are read; others before ZeRO 3, which would interfere, is told of.
