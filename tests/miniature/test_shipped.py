@@ -70,7 +70,7 @@ def test_it_answers_and_draws(summary):
 def test_another_picture_another_answer(summary, tmp_path):
     swapped = bench(tmp_path, swap_pictures=True)
     for task in TASKS:
-        assert swapped["interval"][task][0] <= swapped["chance"][task]
+        assert swapped["interval"][task][0] <= swapped["constant"][task]
         assert swapped["accuracy"][task] < summary["accuracy"][task] / 2
 
 

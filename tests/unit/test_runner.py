@@ -183,7 +183,7 @@ def test_bench_grades_and_counts_failures(checkpoint, tmp_path):
     assert "bench.parquet:5: 2 <image> marks for 1 images" in records[4]["error"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["failed"] == {"overall": 4, "x": 1, "y": 3}
-    assert summary["chance"] == {"overall": 0.8, "x": 1.0, "y": 2 / 3} and summary["count"]["overall"] == 5
+    assert summary["constant"] == {"overall": 0.8, "x": 1.0, "y": 2 / 3} and summary["count"]["overall"] == 5
     assert summary["step_accuracy"]["overall"] is None  # nobody judged a drawing
     assert 0 <= summary["interval"]["overall"][0] <= summary["accuracy"]["overall"] <= summary["interval"]["overall"][1]
 

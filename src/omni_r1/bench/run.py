@@ -75,7 +75,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
         tokens += record["tokens"]
     finished = time.monotonic()
     records = [folder.records[question.id, 0] for question in suite.questions]
-    summary = {"suite": suite.name, **summarise(records, suite.chance())}
+    summary = {"suite": suite.name, **summarise(records)}
     summary["tokens_per_second"] = tokens / (finished - generating)
     summary["seconds"] = finished - started
     folder.finish([(question.id, 0) for question in suite.questions], summary)

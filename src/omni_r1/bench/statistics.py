@@ -1,75 +1,187 @@
-"""Figures of a run: every share with its interval, overall and per task."""
+"""Figures of a run: every share with its interval, over all questions, by task, by source, and by what was drawn.
+
+A function of the records alone: in any order they give the same figures, whenever and in how many parts they were made.
+A question may have several samples (`sample` 0, 1, ...); its accuracy is the mean over them, and an interval knows that
+they hang together.
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from omni_r1.bench.intervals import Bounds, clustered
+
+Record = dict[str, Any]
+Groups = dict[str, list[Record]]
 
 OVERALL = "overall"
+BREAKDOWNS = ("by_source", "by_images", "by_steps")  # figures of a summary that are figures of parts of the run
+MISSING = ("failed", "no_answer", "unparsed", "ungraded")  # what is neither right nor wrong, and counts as not right
 
 
-def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share (Wilson 1927). An empty sample gives (0, 1)."""
-    if count == 0:
-        return 0.0, 1.0
-    share = right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def outcome(record: Record) -> str:
+    """`right` or `wrong`; or `failed` (an error), `no_answer`, `unparsed` (one that could not be read), `ungraded`."""
+    if record.get("status") == "error":
+        return "failed"
+    if record.get("correct"):
+        return "right"
+    if not record.get("answer"):
+        return "no_answer"
+    if record.get("parsed") is False:
+        return "unparsed"
+    return "ungraded" if record.get("correct") is None else "wrong"
 
 
-def by_task(records: Sequence[dict]) -> dict[str, list[dict]]:
-    """Records under `overall` and under their tasks, in order of first appearance."""
-    groups: dict[str, list[dict]] = {OVERALL: list(records)}
+def by_question(records: Iterable[Record]) -> Groups:
+    """The samples of each question, by its id."""
+    questions: Groups = {}
     for record in records:
-        if record["task"]:
-            groups.setdefault(record["task"], []).append(record)
+        questions.setdefault(record["id"], []).append(record)
+    return questions
+
+
+def grouped(records: Iterable[Record], key: Callable[[Record], str | None]) -> Groups:
+    """Records under their key, those without one left out."""
+    groups: Groups = {}
+    for record in records:
+        if name := key(record):
+            groups.setdefault(name, []).append(record)
     return groups
 
 
-def share(hits: Iterable[bool]) -> float | None:
-    """Share of hits, None of nothing."""
-    listed = list(hits)
-    return sum(listed) / len(listed) if listed else None
+def by_task(records: Sequence[Record]) -> Groups:
+    """Records under `overall` and under their tasks, in order of first appearance."""
+    return {OVERALL: list(records)} | grouped(records, lambda record: record.get("task"))
 
 
-def steps_right(records: Sequence[dict]) -> list[bool]:
-    """One verdict for each step that was drawn or should have been: a missing drawing is a wrong step.
+def weighted_average(figures: Mapping[str, float], counts: Mapping[str, int]) -> float:
+    """Mean of the parts' figures, each weighted by its number of questions (paper, Table 2)."""
+    return math.fsum(figure * counts[name] for name, figure in figures.items()) / sum(counts[name] for name in figures)
 
-    Records whose drawings nobody judged have no steps.
+
+def images_of(record: Record) -> list[dict[str, Any]]:
+    return [segment for segment in record["segments"] if "image" in segment]
+
+
+def steps_right(record: Record) -> list[bool]:
+    """A verdict for each step that was drawn or should have been: a missing drawing is wrong. Not judged: none."""
+    if not record.get("judged"):
+        return []
+    drawn = [bool(image["step"] and image["step"]["correct"]) for image in images_of(record)]
+    return drawn + [False] * (len(record["gold_images"]) - len(drawn))
+
+
+def step_class(record: Record) -> str | None:
+    """What a record's drawings are worth, by the judge, or else by their being whole; None of a failed record."""
+    if record.get("status") == "error":
+        return None
+    if record.get("judged"):
+        return "steps right" if all(steps_right(record)) else "a step wrong"
+    whole = record["images_whole"]
+    return ("images whole" if all(whole) else "an image broken") if whole else "nothing drawn"
+
+
+def drawn_class(record: Record) -> str | None:
+    return None if record.get("status") == "error" else str(len(images_of(record)))
+
+
+class Blind:
+    """What answers without looking would get, a share by question id.
+
+    `constant`: always the commonest gold answer of the question's task. `chance`: one of the question's options
+    (`options` of its record), or without them one of its task's gold answers, whichever.
     """
-    verdicts = []
-    for record in records:
-        if not record["judged"]:
-            continue
-        drawn = [bool(part["step"] and part["step"]["correct"]) for part in record["segments"] if "image" in part]
-        verdicts += drawn + [False] * (len(record["gold_images"]) - len(drawn))
-    return verdicts
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        first = [samples[0] for samples in by_question(records).values()]
+        golds: dict[str | None, Counter[str]] = {}
+        for record in first:
+            if record.get("gold") is not None:
+                golds.setdefault(record.get("task"), Counter())[record["gold"]] += 1
+        commonest = {task: min(count, key=lambda gold: (-count[gold], gold)) for task, count in golds.items()}
+        self.constant: dict[str, float] = {}
+        self.chance: dict[str, float] = {}
+        for record in first:
+            task, gold = record.get("task"), record.get("gold")
+            known = gold is not None
+            self.constant[record["id"]] = float(known and gold == commonest[task])
+            self.chance[record["id"]] = 1 / (len(record.get("options") or ()) or len(golds[task])) if known else 0.0
 
 
-def images_whole(records: Sequence[dict]) -> list[bool]:
-    """One entry for each image the model began: whether it came out whole."""
-    return [whole for record in records for whole in record["images_whole"]]
+def accuracy(records: Iterable[Record]) -> tuple[float, Bounds]:
+    """Mean over questions of the mean over their samples, with its interval."""
+    questions = by_question(records).values()
+    shares = [fmean(bool(record.get("correct")) for record in samples) for samples in questions]
+    found = clustered(shares, [1] * len(shares), sum(map(len, questions)))
+    assert found is not None  # a group has records
+    return found
 
 
-def summarise(records: Sequence[dict], chance: dict[str, float]) -> dict:
-    """The run's figures, each `{"overall": ..., task: ...}`. A failed row counts as a wrong answer.
+def share_within(
+    records: Iterable[Record], verdicts: Callable[[Record], Sequence[bool]]
+) -> tuple[float, Bounds] | None:
+    """Share of verdicts, of which a record has any number; those of one question hang together."""
+    lists = [
+        [verdict for record in samples for verdict in verdicts(record)] for samples in by_question(records).values()
+    ]
+    return clustered([sum(listed) for listed in lists], [len(listed) for listed in lists])
 
-    `chance` is the accuracy per task of the best constant answer.
-    """
-    groups = by_task(records)
-    summary: dict = {
-        "accuracy": {name: share(bool(r["correct"]) for r in rows) for name, rows in groups.items()},
-        "interval": {name: wilson(sum(bool(r["correct"]) for r in rows), len(rows)) for name, rows in groups.items()},
-        "step_accuracy": {name: share(steps_right(rows)) for name, rows in groups.items()},
-        "valid_images": {name: share(images_whole(rows)) for name, rows in groups.items()},
-        "count": {name: len(rows) for name, rows in groups.items()},
-        "failed": {name: sum(r["status"] == "error" for r in rows) for name, rows in groups.items()},
+
+def control_right(records: Iterable[Record]) -> tuple[float, Bounds] | None:
+    """The control answers a question once, whatever the number of its samples."""
+    return share_within(
+        (samples[0] for samples in by_question(records).values()),
+        lambda record: [bool(record["control"] and record["control"]["correct"])],
+    )
+
+
+def figures(groups: Groups, blind: Blind) -> dict[str, dict[str, Any]]:
+    """Figure -> group -> its value; what no group has is left out."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def put(key: str, value: Callable[[list[Record]], Any]) -> None:
+        found[key] = {name: value(rows) for name, rows in groups.items()}
+
+    def put_shares(key: str, within: str, share: Callable[[list[Record]], tuple[float, Bounds] | None]) -> None:
+        both = {name: share(rows) for name, rows in groups.items()}
+        found[key] = {name: value and value[0] for name, value in both.items()}
+        found[within] = {name: value and value[1] for name, value in both.items()}
+
+    put("count", lambda rows: len(by_question(rows)))
+    put("samples", len)
+    put_shares("accuracy", "interval", accuracy)
+    if any(record.get("control") for rows in groups.values() for record in rows):
+        put_shares("control_accuracy", "control_interval", control_right)
+    put("constant", lambda rows: math.fsum(map(blind.constant.__getitem__, ids := by_question(rows))) / len(ids))
+    put("chance", lambda rows: math.fsum(map(blind.chance.__getitem__, ids := by_question(rows))) / len(ids))
+    for name in MISSING:
+        put(name, lambda rows, name=name: sum(outcome(record) == name for record in rows))  # type: ignore[misc]
+    put_shares("step_accuracy", "step_interval", lambda rows: share_within(rows, steps_right))
+    put_shares("valid_images", "valid_interval", lambda rows: share_within(rows, lambda row: row["images_whole"]))
+    lengths: dict[str, Callable[[Record], int]] = {
+        "images": lambda record: len(images_of(record)),
+        "words": lambda record: sum(len(part["text"].split()) for part in record["segments"] if "text" in part),
+        "tokens": lambda record: record["tokens"],
     }
-    if chance:
-        counts = {name: len(groups[name]) for name in chance}
-        weighted = sum(chance[name] * count for name, count in counts.items())
-        summary["chance"] = {OVERALL: weighted / sum(counts.values())} | chance
-    if any(r["control"] for r in records):
-        right = {name: [bool(r["control"] and r["control"]["correct"]) for r in rows] for name, rows in groups.items()}
-        summary["control_accuracy"] = {name: share(hits) for name, hits in right.items()}
-        summary["control_interval"] = {name: wilson(sum(hits), len(hits)) for name, hits in right.items()}
+    for name, length in lengths.items():
+        put(name, lambda rows, length=length: fmean(map(length, rows)))  # type: ignore[misc]
+        put(f"{name}_median", lambda rows, length=length: median(map(length, rows)))  # type: ignore[misc]
+    return found
+
+
+def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    """The run's figures, `{"overall": ..., task: ...}` each, and those of its BREAKDOWNS (docs/omni-bench.md).
+
+    Whatever is not right counts as such: an answer that is wrong, missing, not to be read, not graded, or a failed row.
+    """
+    blind = Blind(records)
+    summary: dict[str, Any] = figures(by_task(records), blind)
+    keys = (lambda record: record.get("source"), drawn_class, step_class)
+    for name, key in zip(BREAKDOWNS, keys, strict=True):
+        groups = grouped(records, key)
+        order = sorted(groups, key=lambda group: (len(group), group)) if name == "by_images" else groups
+        if groups:
+            summary[name] = figures({group: groups[group] for group in order}, blind)
     return summary
