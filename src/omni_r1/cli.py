@@ -28,6 +28,9 @@ VERBS = {
     "pesft": Verb("omni_r1.pesft.run:pesft", options.PesftOptions, "fine-tune a checkpoint on trajectories"),
     "perpo": Verb("omni_r1.perpo.run:perpo", options.PerpoOptions, "reinforce a checkpoint on its own answers"),
     "bench": Verb("omni_r1.bench.run:bench", options.BenchOptions, "answer and grade a benchmark"),
+    "bench compare": Verb(
+        "omni_r1.show.compare:compare_verb", options.CompareOptions, "say whether runs on the same questions differ"
+    ),
     "report": Verb("omni_r1.show.report:report_verb", options.ReportOptions, "one HTML page of a finished run"),
 }
 
@@ -44,7 +47,8 @@ Models that reason by drawing.
 def run(words: Sequence[str]) -> int:
     """Run the verb that `words` ask for; its exit code. Raises OmniError."""
     words = [word for word in words if not word.startswith("--local_rank=")]  # DeepSpeed's launcher puts it in front
-    asked, rest = words[0], words[1:]
+    length = 2 if " ".join(words[:2]) in VERBS else 1
+    asked, rest = " ".join(words[:length]), words[length:]
     if asked == "--version":
         print(__version__)
         return 0

@@ -1,7 +1,8 @@
 """The one parser of all verbs' options: HfArgumentParser's conventions, without its imports.
 
 `--config recipe.yaml` first, flags override it; dashes and underscores are equal; a switch is `--NAME`, `--no-NAME` or
-`--NAME false`. An unknown name or a wrong type is an InputError that names the option. Imports nothing heavy.
+`--NAME false`. Words without a flag are the option that is a list, where a verb has one. An unknown name or a wrong
+type is an InputError that names the option. Imports nothing heavy.
 """
 
 import argparse
@@ -35,9 +36,12 @@ def parse(cls: type[T], words: Sequence[str], verb: str) -> T:
     flags, rest = _parser(cls, verb, hints).parse_known_args([_dashed(word) for word in words])
     if rest and rest[0].startswith("-"):
         raise _unknown(rest[0].partition("=")[0], [_flag(name) for name in (*names, "config")])
-    if rest:
-        raise InputError(f"unexpected {rest[0]!r}: options are --NAME VALUE")
     given = vars(flags)
+    listed = next((name for name, hint in hints.items() if _kind(hint)[0] == list[str]), None)
+    if rest and (listed is None or listed in given):
+        raise InputError(f"unexpected {rest[0]!r}: options are --NAME VALUE")
+    if rest and listed:
+        given[listed] = rest
     values = _read_recipe(given.pop("config"), names, hints) if "config" in given else {}
     for name, value in given.items():
         values[name] = _convert(value, hints[name], name)
@@ -54,8 +58,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentParser:
     """Flags only: every value stays text, absent options stay absent, and `_convert` does the rest."""
+    words = next((f" {_metavar(_kind(hint)[0])} ..." for hint in hints.values() if _kind(hint)[0] == list[str]), "")
     parser = _Parser(
-        usage=f"omni-r1 {verb} [options]",
+        usage=f"omni-r1 {verb}{words} [options]",
         description=cls.__doc__,
         epilog="Switches are turned off by --no-NAME. Options and recipe keys may be written with _ or -.",
         allow_abbrev=False,
@@ -74,7 +79,7 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
             _flag(item.name),
             dest=item.name,
             metavar=_metavar(kind),
-            nargs="?" if kind is bool else None,
+            nargs={bool: "?", list[str]: "+"}.get(kind),
             const="true" if kind is bool else None,
             help=text.replace("%", "%%"),
         )
@@ -117,6 +122,9 @@ def _convert(value: Any, hint: Any, name: str, file: str | None = None) -> Any:
     elif kind is str:
         if isinstance(value, str):
             return value
+    elif kind == list[str]:
+        if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+            return value
     elif kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
         # YAML reads 1e-5 as text, so numbers may be text there too.
         with contextlib.suppress(ValueError, OverflowError):
@@ -137,13 +145,14 @@ def _kind(hint: Any) -> tuple[Any, bool]:
 def _wanted(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(typing.get_args(kind))}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list[str]: "texts"}
+    return wanted[kind]
 
 
 def _metavar(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "{" + ",".join(typing.get_args(kind)) + "}"
-    return {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT"}[kind]
+    return {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT", list[str]: "TEXT"}[kind]
 
 
 def _shown(default: Any) -> str:

@@ -415,3 +415,15 @@ class ReportOptions:
     """Make one HTML page of a finished run."""
 
     run_dir: str = option(help="folder of the run, or of several")
+
+
+@dataclass
+class CompareOptions:
+    """Say whether runs on the same questions differ by more than noise; every run is compared with the first."""
+
+    runs: list[str] = option(help="folders of two or more runs; the words without a flag")
+    output_dir: str = option("out/compare", help="folder for compare.html, compare.md and compare.json")
+
+    def __post_init__(self) -> None:
+        if len(self.runs) < 2:
+            raise InputError("must be two folders at least", field="runs")

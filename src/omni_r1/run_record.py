@@ -15,7 +15,7 @@ from tqdm import tqdm
 from omni_r1 import __version__
 
 # The files of a run folder; its records are in RESULTS where `bench` made it, in ANSWERS where `generate` did.
-RUN, SUMMARY, REPORT = "run.json", "summary.json", "report.html"
+RUN, SUMMARY, REPORT, FIGURES = "run.json", "summary.json", "report.html", "figures.md"
 RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
 PACKAGES = (
     *("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed"),

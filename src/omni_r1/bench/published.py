@@ -12,12 +12,12 @@ from omni_r1.bench.statistics import OVERALL, weighted_average
 
 SOURCE = "Omni-R1, arXiv 2601.09536 v1"
 # Uni-Task of Omni-Bench -> its questions (Table 1).
-SLICES = {"natural": 100, "structured": 200, "diagrammatic": 200, "operational": 300}
+SLICES = {"natural": 100, "structured": 200, "diagrammatic": 200, "vision-operational": 300}
 TITLES = {
     "natural": "Natural-Scene Perception",
     "structured": "Structured-Image",
     "diagrammatic": "Diagrammatic Math",
-    "operational": "Vision-Operational Scenes",
+    "vision-operational": "Vision-Operational Scenes",
 }
 COUNTS = SLICES | {OVERALL: sum(SLICES.values())}
 # Benchmark of Table 3 -> its questions, and what its score is multiplied by in the mean.

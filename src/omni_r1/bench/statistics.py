@@ -65,11 +65,16 @@ def images_of(record: Record) -> list[dict[str, Any]]:
     return [segment for segment in record["segments"] if "image" in segment]
 
 
+def images_whole(record: Record) -> list[bool]:
+    """For each image the model began, whether it came out whole."""
+    return record.get("images_whole") or []
+
+
 def steps_right(record: Record) -> list[bool]:
     """A verdict for each step that was drawn or should have been: a missing drawing is wrong. Not judged: none."""
     if not record.get("judged"):
         return []
-    drawn = [bool(image["step"] and image["step"]["correct"]) for image in images_of(record)]
+    drawn = [bool(image.get("step") and image["step"]["correct"]) for image in images_of(record)]
     return drawn + [False] * (len(record["gold_images"]) - len(drawn))
 
 
@@ -79,7 +84,7 @@ def step_class(record: Record) -> str | None:
         return None
     if record.get("judged"):
         return "steps right" if all(steps_right(record)) else "a step wrong"
-    whole = record["images_whole"]
+    whole = images_whole(record)
     return ("images whole" if all(whole) else "an image broken") if whole else "nothing drawn"
 
 
@@ -133,7 +138,7 @@ def control_right(records: Iterable[Record]) -> tuple[float, Bounds] | None:
     """The control answers a question once, whatever the number of its samples."""
     return share_within(
         (samples[0] for samples in by_question(records).values()),
-        lambda record: [bool(record["control"] and record["control"]["correct"])],
+        lambda record: [bool((record.get("control") or {}).get("correct"))],
     )
 
 
@@ -159,11 +164,11 @@ def figures(groups: Groups, blind: Blind) -> dict[str, dict[str, Any]]:
     for name in MISSING:
         put(name, lambda rows, name=name: sum(outcome(record) == name for record in rows))  # type: ignore[misc]
     put_shares("step_accuracy", "step_interval", lambda rows: share_within(rows, steps_right))
-    put_shares("valid_images", "valid_interval", lambda rows: share_within(rows, lambda row: row["images_whole"]))
+    put_shares("valid_images", "valid_interval", lambda rows: share_within(rows, images_whole))
     lengths: dict[str, Callable[[Record], int]] = {
         "images": lambda record: len(images_of(record)),
         "words": lambda record: sum(len(part["text"].split()) for part in record["segments"] if "text" in part),
-        "tokens": lambda record: record["tokens"],
+        "tokens": lambda record: record.get("tokens") or 0,
     }
     for name, length in lengths.items():
         put(name, lambda rows, length=length: fmean(map(length, rows)))  # type: ignore[misc]

@@ -21,7 +21,7 @@ from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
 from omni_r1.grammar import Grammar, images_whole
 from omni_r1.model import Omni
-from omni_r1.run_record import REPORT, RUN, SUMMARY, describe_run
+from omni_r1.run_record import FIGURES, REPORT, RUN, SUMMARY, describe_run
 from omni_r1.trajectory import Text
 
 RESULT = "result.json"  # of one row, in the row's own folder
@@ -41,7 +41,7 @@ class RunFolder:
             if going_on:  # before anything is taken away: a run that cannot go on stays as it is
                 self._same(options)
                 self.log = AppendLog(self.path / log)
-            for name in (REPORT, SUMMARY) if going_on else (REPORT, SUMMARY, log):
+            for name in (REPORT, FIGURES, SUMMARY, *([] if going_on else [log])):
                 (self.path / name).unlink(missing_ok=True)
             remove_unfinished(self.path)
             write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")

@@ -1,24 +1,38 @@
 """The top of a report: what the run came to, in words, in numbers, and under which circumstances."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from omni_r1.bench.published import TITLES
+from omni_r1.bench.statistics import MISSING, OVERALL, outcome
+from omni_r1.show import plot
 from omni_r1.show.records import escape
 from omni_r1.show.strip import verdict_of
-from omni_r1.show.table import COLUMNS, OVERALL, columns, figures, interval, names, percent
+from omni_r1.show.table import ACCURACY, Table, figures, interval, names, part, percent, tables
 
-UNI_TASKS = {
+UNI_TASKS = TITLES | {
     "scene": "Natural-Scene Perception",
     "chart": "Structured-Image",
     "diagram": "Diagrammatic Math",
     "board": "Vision-Operational Scenes",
 }
-CHART = 150  # pixels from 0 to 100 % in the summary's drawings
+WITHOUT = {
+    "failed": "failed; each shows its error",
+    "no_answer": "got no answer",
+    "unparsed": "got an answer that could not be read",
+    "ungraded": "got no verdict",
+}
 
 
 def questions(count: int) -> str:
     return f"{count} question{'' if count == 1 else 's'}"
+
+
+def asked(records: Sequence[dict[str, Any]]) -> int:
+    """How many questions there are; a record without an id is one of its own."""
+    return len({record.get("id") or number for number, record in enumerate(records)})
 
 
 def options_of(run: dict[str, Any]) -> dict[str, Any]:
@@ -27,82 +41,95 @@ def options_of(run: dict[str, Any]) -> dict[str, Any]:
 
 def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
     """What the run came to, in words."""
-    found = {column.key: figures(summary, column.key).get(OVERALL) for column in COLUMNS}
-    count = questions(len(records))
-    if found["accuracy"] is None:
+    keys = ("accuracy", "control_accuracy", "constant", "step_accuracy")
+    found = {key: figures(summary, key).get(OVERALL) for key in keys}
+    graded = found["accuracy"] is not None
+    count = questions(number := asked(records))
+    if not graded:
         parts = [f"The model was asked {count}."]
         if run and not summary:
             parts.append("<b>The run did not finish</b>: these are the answers it got to.")
         elif all(verdict_of(record) not in ("right", "wrong") for record in records):
             parts.append("Nothing here is graded: the questions came without gold answers.")
     else:
-        bounds = interval(summary, COLUMNS[0], OVERALL)
+        bounds = interval(summary, ACCURACY, OVERALL)
         within = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
         parts = [f"The model answered <b>{percent(found['accuracy'])}</b> of {count} right{within}."]
+        if len(records) > number:
+            parts.append(
+                f"A question has {len(records) / number:.3g} answers on average; its share of right ones counts."
+            )
     if options_of(run).get("swap_pictures"):
         parts.append("<b>Each was shown with another question's picture</b>, to see whether pictures count.")
     others = []
     if found["control_accuracy"] is not None:
         others.append(f"a control that answers in text alone gets {percent(found['control_accuracy'])}")
-    if found["chance"] is not None:
-        others.append(f"the best guess without looking {percent(found['chance'])}")
+    if found["constant"] is not None:
+        others.append(f"the best constant answer {percent(found['constant'])}")
     if others:
         text = " and ".join(others)
         parts.append(f"{text[0].upper()}{text[1:]}.")
     if found["step_accuracy"] is not None:
         parts.append(f"Of the drawings on the way, {percent(found['step_accuracy'])} are as they should be.")
-    if failed := sum(verdict_of(record) == "failed" for record in records):
-        graded = "" if found["accuracy"] is None else ", counted as wrong"
-        parts.append(f"{questions(failed)} failed{graded}; each shows its error.")
+    outcomes = Counter(map(outcome, records))
+    told = [f"{outcomes[name]} {WITHOUT[name]}" for name in MISSING if outcomes[name] and (name == "failed" or graded)]
+    if told:
+        parts.append(
+            f"Of the {len(records)} answers, {', '.join(told)}{'; none of these counts as right' if graded else ''}."
+        )
     return " ".join(parts)
 
 
-def dots(summary: dict[str, Any], name: str) -> str:
-    """Accuracy with its interval, control and chance on a line from 0 to 100 %; the numbers stand beside it."""
-
-    def x(key: str) -> float | None:
-        share = figures(summary, key).get(name)
-        return None if share is None else 5 + share * CHART
-
-    parts = [f'<line class="scale" x1="5" x2="{CHART + 5}" y1="9" y2="9"/>']
-    if bounds := interval(summary, COLUMNS[0], name):
-        low, high = (5 + bound * CHART for bound in bounds)
-        parts.append(f'<rect class="within" x="{low:.1f}" width="{high - low:.1f}" y="5" height="8" rx="4"/>')
-    if (chance := x("chance")) is not None:
-        parts.append(f'<line class="chance" x1="{chance:.1f}" x2="{chance:.1f}" y1="2" y2="16"/>')
-    if (control := x("control_accuracy")) is not None:
-        parts.append(f'<path class="control" d="M{control:.1f} 4l5 5l-5 5l-5 -5z"/>')
-    if (accuracy := x("accuracy")) is not None:
-        parts.append(f'<circle class="accuracy" cx="{accuracy:.1f}" cy="9" r="4"/>')
-    return f'<svg width="{CHART + 10}" height="18" aria-hidden="true">{"".join(parts)}</svg>'
-
-
-def summary_table(summary: dict[str, Any]) -> str:
-    shown = columns(summary)
-    if not shown:
-        return ""
-    heads = "".join(f'<th scope="col">{column.title}</th>' for column in shown)
-    key = '<span class="key"><i class="accuracy"></i>accuracy and its 95% interval</span>'
-    if figures(summary, "control_accuracy"):
-        key += '<span class="key"><i class="control"></i>text-only control</span>'
-    if figures(summary, "chance"):
-        key += '<span class="key"><i class="chance"></i>chance</span>'
+def html_table(table: Table) -> str:
+    """A table with each interval below its figure, and the full names of the Uni-Tasks below the short ones."""
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in table.heads)
     rows = []
-    for name in names(summary):
-        count = figures(summary, "count").get(name)
-        about = [questions(count) if count is not None else "", UNI_TASKS.get(name, "")]
-        title = f"{escape(name)}<small>{''.join(f'<span>{part}</span>' for part in about if part)}</small>"
-        cells = []
-        for column in shown:
-            bounds = interval(summary, column, name)
-            within = f"<small>{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}</small>" if bounds else ""
-            cells.append(f"<td>{percent(figures(summary, column.key).get(name))}{within}</td>")
-        line = dots(summary, name)
-        rows.append(f'<tr><th scope="row">{title}</th><td class="dots">{line}</td>{"".join(cells)}</tr>')
+    for name, cells in table.rows:
+        about = f"<small>{UNI_TASKS[name]}</small>" if name in UNI_TASKS and table.corner == "task" else ""
+        row = []
+        for cell in cells:
+            within = f"<small>{100 * cell.bounds[0]:.1f}–{100 * cell.bounds[1]:.1f}</small>" if cell.bounds else ""
+            row.append(f"<td>{cell.figure}{within}</td>")
+        rows.append(f'<tr><th scope="row">{escape(name)}{about}</th>{"".join(row)}</tr>')
     return (
-        f'<div class="figures"><table><thead><tr><th scope="col">task</th><td class="dots"></td>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table><p>{key}</p></div>"
+        f'<div class="figures"><table><thead><tr><th scope="col">{table.corner}</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def plots(summary: dict[str, Any]) -> str:
+    """Accuracy by task, by what was drawn and by how well; nothing where there is no accuracy."""
+    if not figures(summary, "accuracy"):
+        return ""
+    series = [plot.Series("the model", summary)]
+    if figures(summary, "control_accuracy"):
+        series.append(plot.Series("text-only control", summary, "control_accuracy", "control_interval"))
+    drawn = [plot.figure("By task", "Share of right answers.", plot.accuracies(series, names(summary)))]
+    for key, title, about in (
+        ("by_source", "By source", "The data sets that the questions are from."),
+        ("by_images", "By number of images drawn", "Of answers that drew so many."),
+        (
+            "by_steps",
+            "By what the drawings are worth",
+            "Of answers that drew such steps; a missing step is a wrong one.",
+        ),
+    ):
+        found = part(summary, key)
+        if figures(found, "accuracy"):
+            drawing = plot.accuracies([plot.Series("the model", found)], list(figures(found, "accuracy")))
+            drawn.append(plot.figure(title, about, drawing))
+    return f'<div class="plots">{"".join(drawn)}</div>{plot.key(series)}'
+
+
+def overview(summary: dict[str, Any]) -> str:
+    """Tables and plots; the tables of what is plotted folded."""
+    listed = tables(summary)
+    if not listed:
+        return ""
+    first, *others = listed
+    folded = "".join(f"<h3>{escape(table.title)}</h3>{html_table(table)}" for table in others)
+    more = f'<details class="more"><summary>More figures</summary>{folded}</details>' if folded else ""
+    return html_table(first) + plots(summary) + more
 
 
 def circumstances(summary: dict[str, Any], run: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ from omni_r1.files import open_image, parse_line, read_jsonl
 FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
     "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "judged": bool, "valid": bool,
-    "stop": str, "tokens": int, "logprob": float | int, "seed": int, "control": dict,
+    "images_whole": list, "sample": int, "source": str, "options": list, "parsed": bool, "stop": str, "tokens": int,
+    "logprob": float | int, "seed": int, "control": dict,
 }  # fmt: skip
 LISTS = ("question_images", "segments", "gold_images")
 AS_THEY_ARE = {"PNG": "png", "JPEG": "jpeg", "GIF": "gif", "WEBP": "webp"}  # formats that every browser shows

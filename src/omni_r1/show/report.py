@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic
-from omni_r1.run_record import ANSWERS, REPORT, RESULTS, RUN, SUMMARY
+from omni_r1.run_record import ANSWERS, FIGURES, REPORT, RESULTS, RUN, SUMMARY
 from omni_r1.show import training
-from omni_r1.show.overview import circumstances, questions, sentence, summary_table
+from omni_r1.show.overview import asked, circumstances, overview, questions, sentence
 from omni_r1.show.records import Pictures, escape, fingerprint, read_object, read_records
 from omni_r1.show.strip import article, mark, steps_of, verdict_of
+from omni_r1.show.table import markdown, table
 
 if TYPE_CHECKING:
     from omni_r1.options import ReportOptions
@@ -60,28 +61,43 @@ def logs_in(path: Path) -> list[Path]:
     return found[:1] if found[0].parent == path else found
 
 
+def how(drawn: bool, judged: bool) -> str:
+    """How to read the strips."""
+    under = " What stands under a thought was drawn by the model, token by token." if drawn else ""
+    legend = """
+<p class="legend"><span class="right"><i></i>a drawing judged right</span><span class="wrong"><i></i>a drawing judged
+wrong; the reason stands below it</span></p>"""
+    return (
+        "<p>Each strip below is one question. Read it from left to right: the picture the model was given, then what "
+        f"it thought{' and what it drew' if drawn else ''}, then its answer.{under}</p>{legend if judged else ''}"
+    )
+
+
+def filled(**parts: object) -> str:
+    """The page of strips: its template with style, script and a policy that lets nothing else run, and these parts."""
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {fingerprint(style)}; script-src {fingerprint(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    template = Template((HERE / "report.html").read_text(encoding="utf-8"))
+    return template.substitute(policy=policy, style=style, script=script, **parts)
+
+
 def page(run_dir: Path, log: Path) -> tuple[str, list[InputError]]:
     """The page, and what of the run could not be shown. Raises InputError where a file cannot be read at all."""
     records, problems = read_records(log)
     summary, run = read_object(run_dir / SUMMARY), read_object(run_dir / RUN)
     pictures = Pictures(run_dir, WIDTH)
     rows = "".join(article(number, record, pictures) for number, record in enumerate(records, 1))
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     drawn = any("image" in segment for record in records for segment in record["segments"])
-    judged = any(steps_of(record) for record in records)
     name = summary.get("suite") or run_dir.resolve().name
-    html = Template((HERE / "report.html").read_text(encoding="utf-8")).substitute(
-        policy=f"default-src 'none'; img-src data:; style-src {fingerprint(style)}; script-src {fingerprint(script)}; "
-        "base-uri 'none'; form-action 'none'",
-        style=style,
-        script=script,
+    html = filled(
         name=escape(name),
-        title=f"{questions(len(records))}, answered {'by drawing' if drawn else 'in text'}",
-        draws=" and what it drew" if drawn else "",
+        title=f"{questions(asked(records))}, answered {'by drawing' if drawn else 'in text'}",
+        how=how(drawn, any(steps_of(record) for record in records)),
         sentence=sentence(summary, records, run),
-        drawn="" if drawn else " hidden",
-        judged="" if judged else " hidden",
-        table=summary_table(summary),
+        table=overview(summary),
         circumstances=circumstances(summary, run),
         filters=filters(records),
         count=len(records),
@@ -95,11 +111,14 @@ def write(log: Path) -> tuple[Path, list[InputError]]:
     html, problems = page(log.parent, log)
     path = log.with_name(REPORT)
     write_atomic(path, html)
+    if figures := markdown(read_object(log.with_name(SUMMARY))):
+        write_atomic(log.with_name(FIGURES), figures)
     return path, problems
 
 
 def report(run_dir: str | Path) -> Path:
     """Write report.html into a run folder: one file, no network. Rows and pictures that cannot be shown say so on it.
+    Beside it, where the run has figures, figures.md.
 
     Raises InputError naming the file where the log is missing or summary.json or run.json is malformed.
     """
@@ -117,6 +136,8 @@ def report_verb(options: "ReportOptions") -> int:
         path, problems = write(log)
         for problem in problems:
             print(f"omni-r1: error: {problem}", file=sys.stderr)
+        if figures := table(read_object(log.with_name(SUMMARY))):
+            print(f"{figures}\n")
         print(path)
         pages.append(path)
         code = 2 if problems else code

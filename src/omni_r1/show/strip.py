@@ -1,5 +1,6 @@
 """One question of a run as a comic strip: picture, thought over drawing for each step, answer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from omni_r1.show.records import Pictures, escape
@@ -85,12 +86,18 @@ def answer_panel(record: dict[str, Any]) -> str:
     return panel(f"final {verdict}", FINAL_ANSWER, middle, note)
 
 
-def strip(record: dict[str, Any], pictures: Pictures) -> str:
-    given = record["question_images"]
+def given(record: dict[str, Any], pictures: Pictures) -> list[str]:
+    """Panels of the question's pictures."""
     panels = []
-    for number, path in enumerate(given, 1):
-        caption = "The picture" if len(given) == 1 else f"Picture {number}"
+    for number, path in enumerate(record["question_images"], 1):
+        caption = "The picture" if len(record["question_images"]) == 1 else f"Picture {number}"
         panels.append(panel("given", caption, pictures.html(path, f"picture {number}")))
+    return panels
+
+
+def answered(record: dict[str, Any], pictures: Pictures) -> list[str]:
+    """Panels of what the model thought, drew and answered."""
+    panels: list[str] = []
     said, number = "", 0  # said: a thought that waits for its drawing
     for segment in record["segments"]:
         if "text" in segment:
@@ -110,7 +117,15 @@ def strip(record: dict[str, Any], pictures: Pictures) -> str:
         note = f"{mark('wrong')}<b>{what} missing</b>"
         panels.append(panel("step wrong", "", '<div class="undrawn">not drawn</div>', note))
     panels.append(answer_panel(record))
+    return panels
+
+
+def strip(panels: Sequence[str]) -> str:
     return f'<ol class="strip">{"".join(panels)}</ol>'
+
+
+def failure(record: dict[str, Any]) -> str:
+    return f'<p class="error"><b>Failed.</b> {escape(record.get("error") or "")}</p>'
 
 
 def gold_steps(record: dict[str, Any], pictures: Pictures) -> str:
@@ -145,6 +160,8 @@ def facts(record: dict[str, Any]) -> str:
         listed.append(f"{record['tokens']} tokens")
         if record.get("logprob") is not None:
             listed.append(f"log-probability {record['logprob']:.2f}")
+    if record.get("sample"):
+        listed.append(f"sample {record['sample'] + 1}")
     if record.get("seed") is not None:
         listed.append(f"seed {record['seed']}")
     return " · ".join(listed)
@@ -154,7 +171,7 @@ def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
     """The row `number` (from 1) of a page."""
     verdict, task = verdict_of(record), record.get("task") or ""
     name = escape(record.get("id") or f"row {number}")
-    failed = f'<p class="error"><b>Failed.</b> {escape(record.get("error") or "")}</p>' if verdict == "failed" else ""
+    failed = failure(record) if verdict == "failed" else ""
     return (
         f'<article class="row {verdict}" id="r{number}" data-task="{escape(task)}" data-verdict="{verdict}" '
         f'data-steps="{steps_of(record)}">'
@@ -162,5 +179,5 @@ def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
         f"<span>{facts(record)}</span>"
         f"{f'<span class={verdict}>{mark(verdict)}{verdict}</span>' if verdict in VERDICTS else ''}</header>"
         f'<h2 dir="auto">{question(record)}</h2>{failed}'
-        f"{strip(record, pictures)}{gold_steps(record, pictures)}</article>\n"
+        f"{strip([*given(record, pictures), *answered(record, pictures)])}{gold_steps(record, pictures)}</article>\n"
     )

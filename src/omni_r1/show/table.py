@@ -1,12 +1,15 @@
-"""The figures of a run: which there are, and their plain text table."""
+"""The figures of a run as tables: which there are, and how they look as plain text and as Markdown."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
+from omni_r1.bench.published import ABLATION, BENCH, COUNTS, SOURCE
+from omni_r1.bench.statistics import MISSING, OVERALL
 from omni_r1.errors import InputError
 from omni_r1.run_record import SUMMARY
 
-OVERALL = "overall"
 NOTHING = "–"
+PUBLISHED_SUITE = "omni-bench"  # the suite that the paper's tables are about
 
 
 class Column(NamedTuple):
@@ -15,18 +18,46 @@ class Column(NamedTuple):
     key: str
     title: str
     interval: str | None = None
+    kind: Literal["share", "count", "mean"] = "share"
 
 
-COLUMNS = (
-    Column("accuracy", "accuracy", "interval"),
+class Cell(NamedTuple):
+    figure: str
+    bounds: tuple[float, float] | None = None
+
+
+class Table(NamedTuple):
+    """`corner`: what the names of the rows are."""
+
+    title: str
+    corner: str
+    heads: list[str]
+    rows: list[tuple[str, list[Cell]]]
+
+
+ACCURACY = Column("accuracy", "accuracy", "interval")
+BLIND = (Column("constant", "constant answer"), Column("chance", "chance"))
+ANSWERS = (
+    Column("count", "questions", kind="count"),
+    Column("samples", "samples", kind="count"),
+    ACCURACY,
     Column("control_accuracy", "text-only control", "control_interval"),
-    Column("chance", "chance"),
-    Column("step_accuracy", "steps right"),
-    Column("valid_images", "whole images"),
+    *BLIND,
+    *(Column(name, name.replace("_", " "), kind="count") for name in MISSING),
 )
+DRAWINGS = (
+    Column("step_accuracy", "steps right", "step_interval"),
+    Column("valid_images", "whole images", "valid_interval"),
+    Column("images", "images drawn", kind="mean"),
+    Column("words", "words", kind="mean"),
+    Column("words_median", "median", kind="mean"),
+    Column("tokens", "tokens", kind="mean"),
+    Column("tokens_median", "median", kind="mean"),
+)
+PARTS = {"by_source": "source", "by_images": "images drawn", "by_steps": "drawings"}
 
 
-def figures(summary: dict[str, Any], key: str | None) -> dict[str, Any]:
+def figures(summary: Mapping[str, Any], key: str | None) -> dict[str, Any]:
     """The figures under a key, `{"overall": ..., task: ...}`; none where the run has no such key."""
     found = summary.get(key or "") or {}
     if not isinstance(found, dict):
@@ -34,19 +65,36 @@ def figures(summary: dict[str, Any], key: str | None) -> dict[str, Any]:
     pairs = (key or "").endswith("interval")
     for figure in found.values():
         parts = figure if pairs and isinstance(figure, list | tuple) and len(figure) == 2 else [figure]
-        if (pairs and len(parts) != 2) or not all(part is None or isinstance(part, int | float) for part in parts):
+        if figure is not None and pairs and len(parts) != 2:
+            raise InputError(f"must be pairs of numbers, not {figure!r}", file=SUMMARY, field=key)
+        if not all(part is None or isinstance(part, int | float) for part in parts):
             raise InputError(f"must be {'pairs of ' if pairs else ''}numbers, not {figure!r}", file=SUMMARY, field=key)
     return found
 
 
-def columns(summary: dict[str, Any]) -> list[Column]:
-    """The columns that this run has figures for."""
-    return [column for column in COLUMNS if figures(summary, column.key)]
+def part(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The figures of a part of the run, by source or by what was drawn; none where the run has none."""
+    found = summary.get(name) or {}
+    if not isinstance(found, dict):
+        raise InputError(f"must be figures by name, not {type(found).__name__}", file=SUMMARY, field=name)
+    return found
 
 
-def names(summary: dict[str, Any]) -> list[str]:
+def columns(summary: Mapping[str, Any], wanted: Iterable[Column]) -> list[Column]:
+    """The columns that say something: samples where they are not the questions, what is missing where something is."""
+    listed = []
+    for column in wanted:
+        values = [value for value in figures(summary, column.key).values() if value is not None]
+        told = any(values) if column.key in MISSING else bool(figures(summary, column.key))
+        if column.key == "samples":
+            told = figures(summary, "samples") != figures(summary, "count")
+        listed += [column] if told else []
+    return listed
+
+
+def names(summary: Mapping[str, Any]) -> list[str]:
     """The table's rows: overall, then the tasks as the run met them."""
-    found = dict.fromkeys(name for column in COLUMNS for name in figures(summary, column.key))
+    found = dict.fromkeys(name for column in (*ANSWERS, *DRAWINGS) for name in figures(summary, column.key))
     return sorted(found, key=lambda name: name != OVERALL)
 
 
@@ -54,26 +102,99 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{share:.1%}"
 
 
-def interval(summary: dict[str, Any], column: Column, name: str) -> tuple[float, float] | None:
+def interval(summary: Mapping[str, Any], column: Column, name: str) -> tuple[float, float] | None:
     bounds = figures(summary, column.interval).get(name)
     return (bounds[0], bounds[1]) if bounds else None
 
 
-def table(summary: dict[str, Any]) -> str:
-    """The figures as aligned plain text, a line for the whole and for each task; empty for a run without figures.
+def cell(summary: Mapping[str, Any], column: Column, name: str) -> Cell:
+    value = figures(summary, column.key).get(name)
+    if value is None:
+        return Cell(NOTHING)
+    if column.kind == "share":
+        return Cell(percent(value), interval(summary, column, name))
+    return Cell(f"{value:,}" if column.kind == "count" else f"{value:,.1f}")
+
+
+def table_of(summary: Mapping[str, Any], wanted: Iterable[Column], title: str, corner: str) -> Table | None:
+    """A row for the whole and for each part; None where there are no figures."""
+    shown = columns(summary, wanted)
+    if not any(column.kind != "count" for column in shown):
+        return None
+    rows = [(name, [cell(summary, column, name) for column in shown]) for name in names(summary)]
+    return Table(title, corner, [column.title for column in shown], rows)
+
+
+def beside(runs: Mapping[str, Mapping[str, Any]], title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Accuracies of `runs` (figures by name), a column for the whole and for each task; then those of further `rows`.
+
+    What answers without looking is the same for all runs and stands last.
+    """
+    tasks = list(dict.fromkeys(name for run in runs.values() for name in names(run)))
+    counts = figures(next(iter(runs.values())), "count")
+    listed = [(name, [cell(found, ACCURACY, task) for task in tasks]) for name, found in {**runs, **rows}.items()]
+    first = next(iter(runs.values()))
+    listed += [(column.title, [cell(first, column, task) for task in tasks]) for column in columns(first, BLIND)]
+    heads = [f"{task} ({counts[task]:,})" if counts.get(task) else task for task in tasks]
+    return Table(title, "accuracy", heads, listed)
+
+
+def published(suite: object) -> dict[str, Mapping[str, Any]]:
+    """The paper's rows, marked as such, where the suite is the one they are about."""
+    if suite != PUBLISHED_SUITE:
+        return {}
+    return {f"{row.model} (published)": row.figures() for row in (*BENCH, *ABLATION[1:])}
+
+
+def tables(summary: Mapping[str, Any]) -> list[Table]:
+    """All tables of a run that there are figures for.
 
     Raises InputError naming the key where `summary` holds something else.
     """
-    shown = columns(summary)
-    if not shown:
-        return ""
-    lines = [["", *(column.title for column in shown)]]
-    for name in names(summary):
-        cells = ["".join(letter if letter.isprintable() else "?" for letter in name)]
-        for column in shown:
-            bounds = interval(summary, column, name)
-            within = f" [{', '.join(map(percent, bounds))}]" if bounds else ""
-            cells.append(percent(figures(summary, column.key).get(name)) + within)
-        lines.append(cells)
+    found = [table_of(summary, ANSWERS, "Answers", "task"), table_of(summary, DRAWINGS, "Drawings and lengths", "task")]
+    if rows := published(summary.get("suite")):
+        title = f"Beside the published tables ({SOURCE}: {COUNTS[OVERALL]} questions, graded by a language model)"
+        found.append(beside({"this run": summary}, title, rows))
+    for key, corner in PARTS.items():
+        found.append(table_of(part(summary, key), ANSWERS, f"Answers by {corner}", corner))
+    return [table for table in found if table]
+
+
+def printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def words(cell: Cell) -> str:
+    if cell.bounds is None:
+        return cell.figure
+    low, high = cell.bounds
+    return f"{cell.figure} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def text_of(table: Table) -> str:
+    """Aligned plain text, a line for each row."""
+    lines = [["", *table.heads], *([printable(name), *map(words, cells)] for name, cells in table.rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines)
+
+
+def markdown_of(table: Table) -> str:
+    def escaped(text: str) -> str:
+        return printable(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+    lines = [[table.corner, *table.heads], ["---"] * (len(table.heads) + 1)]
+    lines += [[name, *map(words, cells)] for name, cells in table.rows]
+    body = ("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
+    return f"### {table.title}\n\n" + "\n".join(body) + "\n"
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """All tables of a run for the terminal; empty for a run without figures. Raises InputError as `tables`."""
+    first, *others = map(text_of, listed) if (listed := tables(summary)) else [""]
+    titled = (f"{one.title}\n{text}" for one, text in zip(listed[1:], others, strict=True))
+    return "\n\n".join((first, *titled))
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The same as Markdown."""
+    return "\n".join(map(markdown_of, tables(summary)))

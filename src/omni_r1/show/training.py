@@ -10,6 +10,7 @@ from omni_r1.errors import InputError
 from omni_r1.files import read_jsonl, write_atomic
 from omni_r1.run_record import REPORT, RUN
 from omni_r1.show.overview import circumstances
+from omni_r1.show.plot import axis, label
 from omni_r1.show.records import escape, fingerprint, read_object
 
 LOG, SAMPLES = "log.jsonl", "samples"
@@ -80,16 +81,14 @@ def curve(steps: Sequence[float], values: Sequence[float], alarms: Sequence[floa
         for x in (LEFT + WIDTH * (step - steps[0]) / length for step in alarms)
     )
     (x, y), bottom, end = points[-1], TOP + HEIGHT, LEFT + WIDTH
-    highest = f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{number(most)}</text>' if most > least else ""
+    ticks = [(bottom, number(least)), (TOP, number(most) if most > least else "")]
     return (
         f'<svg viewBox="0 0 {end + RIGHT} {bottom + 18}" role="img" aria-label="from {number(values[0])} to '
-        f'{number(values[-1])}"><line class="frame" x1="{LEFT}" x2="{end}" y1="{bottom}" y2="{bottom}"/>'
-        f'<line class="frame" x1="{LEFT}" x2="{end}" y1="{TOP}" y2="{TOP}"/>{marks}'
+        f'{number(values[-1])}">{axis(LEFT, end, ticks)}{marks}'
         f'<polyline class="line" points="{line}"/><circle class="last" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
-        f'{highest}<text x="{LEFT - 6}" y="{bottom + 4}" text-anchor="end">{number(least)}</text>'
-        f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{number(values[-1])}</text>'
-        f'<text x="{LEFT}" y="{bottom + 15}">step {number(steps[0])}</text>'
-        f'<text x="{end}" y="{bottom + 15}" text-anchor="end">{number(steps[-1])}</text></svg>'
+        f"{label(round(x + 7, 1), round(y + 4, 1), number(values[-1]))}"
+        f"{label(LEFT, bottom + 15, f'step {number(steps[0])}')}"
+        f"{label(end, bottom + 15, number(steps[-1]), 'end')}</svg>"
     )
 
 

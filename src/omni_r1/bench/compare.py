@@ -1,0 +1,145 @@
+"""Runs on the same questions beside each other: is the difference real?
+
+Every run is compared with the first, question by question. A difference is shown where its test, adjusted for the
+number of runs (over all questions) or of runs and tasks, stays below 5 % and its interval excludes zero.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from omni_r1.bench.intervals import LEVEL, Difference, holm, paired
+from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures
+from omni_r1.errors import InputError
+
+SAME = ("question", "gold", "task", "source")  # what records of one question must agree in
+ELSEWHERE = {"output_dir", "resume", "batch_size", "verbose"}  # options that change nothing about answers
+
+
+@dataclass
+class Run:
+    """A finished run: its name, its records, and what its run.json and summary.json say of it."""
+
+    name: str
+    records: list[Record]
+    file: object  # where the records are from, for errors
+    suite: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Against:
+    """A run against the first, on all questions or those of a task."""
+
+    difference: Difference
+    p: float  # adjusted for how many such tests there are
+    better: int  # questions it does better in, and worse
+    worse: int
+
+    @property
+    def shown(self) -> bool:
+        return self.p < LEVEL and self.difference.excludes_zero
+
+
+@dataclass
+class Comparison:
+    """Figures of each run, by name; and each run but the first against it, by its name and `overall` or task."""
+
+    suite: str | None
+    runs: list[Run]
+    figures: dict[str, dict[str, dict[str, Any]]]
+    against: dict[str, dict[str, Against]]
+    differing: list[str]  # ids of the questions that not all runs have equally right
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "suite": self.suite,
+            "runs": [{"name": run.name, "options": run.options} for run in self.runs],
+            "options": changed_options(self.runs),
+            "figures": self.figures,
+            "against": {
+                name: {part: dataclasses.asdict(found) | {"shown": found.shown} for part, found in parts.items()}
+                for name, parts in self.against.items()
+            },
+            "differing": self.differing,
+        }
+
+
+def changed_options(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """Options in which the runs differ, each with its value in every run."""
+    names = dict.fromkeys(name for run in runs for name in run.options if name not in ELSEWHERE)
+    values = {name: [run.options.get(name) for run in runs] for name in names}
+    return {name: listed for name, listed in values.items() if any(value != listed[0] for value in listed)}
+
+
+def shares(records: Sequence[Record]) -> dict[str, Fraction]:
+    """Question -> share of its samples that are right."""
+    return {
+        name: Fraction(sum(bool(record.get("correct")) for record in samples), len(samples))
+        for name, samples in by_question(records).items()
+    }
+
+
+def same_questions(first: Run, other: Run) -> None:
+    """Raises InputError naming the first question or field in which two runs were not asked the same."""
+    if first.suite != other.suite:
+        raise InputError(
+            f"is {other.suite!r}, and that of {first.name} {first.suite!r}", file=other.file, field="suite"
+        )
+    asked, also = by_question(first.records), by_question(other.records)
+    for name in (*asked, *also):
+        if name not in also or name not in asked:
+            here, lacks = (first, other) if name in asked else (other, first)
+            count = len(asked.keys() ^ also.keys())
+            raise InputError(
+                f"{count} questions are not in both runs: {name[:200]!r} is in {here.name}, not in {lacks.name}",
+                file=other.file,
+                field="id",
+            )
+        for key in SAME:
+            values = [samples[name][0].get(key) for samples in (asked, also)]
+            if values[0] != values[1]:
+                told = " and ".join(f"{str(value)[:80]!r}" for value in values)
+                reason = f"of {name[:200]!r} is not the same in {first.name} and {other.name}: {told}"
+                raise InputError(reason, file=other.file, field=key)
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
+    """Compare each run with the first. Raises InputError where they were not asked the same questions."""
+    first, *others = runs
+    for run in runs:
+        if not run.records:
+            raise InputError("no records", file=run.file)
+        if not all(record.get("id") for record in run.records):
+            raise InputError("is missing in a record", file=run.file, field="id")
+        keys = [(record["id"], record.get("sample", 0)) for record in run.records]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InputError(f"{twice[0][:200]!r} has two records of sample {twice[1]}", file=run.file, field="id")
+        same_questions(first, run)
+    blind = Blind(first.records)
+    parts = {name: list(by_question(rows)) for name, rows in by_task(first.records).items()}
+    right = {run.name: shares(run.records) for run in runs}
+    base = right[first.name]
+    against: dict[str, dict[str, Against]] = {}
+    for run in others:
+        mine = right[run.name]
+        against[run.name] = {}
+        for part, asked in parts.items():
+            found = paired([mine[name] for name in asked], [base[name] for name in asked])
+            better, worse = (sum(sign * (mine[name] - base[name]) > 0 for name in asked) for sign in (1, -1))
+            assert found.p is not None  # it is paired
+            against[run.name][part] = Against(found, found.p, better, worse)
+    _adjust(against, [(run.name, OVERALL) for run in others])
+    _adjust(against, [(run.name, part) for run in others for part in parts if part != OVERALL])
+    differing = [name for name in base if len({right[run.name][name] for run in runs}) > 1]
+    found_figures = {run.name: figures(by_task(run.records), blind) for run in runs}
+    return Comparison(first.suite, list(runs), found_figures, against, differing)
+
+
+def _adjust(against: dict[str, dict[str, Against]], places: Sequence[tuple[str, str]]) -> None:
+    values = [against[name][part].p for name, part in places]
+    for (name, part), p in zip(places, holm(values), strict=True):
+        against[name][part] = dataclasses.replace(against[name][part], p=p)
