@@ -12,7 +12,7 @@ from omni_r1.errors import InputError
 from omni_r1.grammar import MODES
 from omni_r1.model.checkpoint import DTYPES
 from omni_r1.option_parser import option
-from omni_r1.options import BenchOptions, DemoOptions, GenerateOptions, PesftOptions, ReportOptions
+from omni_r1.options import BenchOptions, CompareOptions, DemoOptions, GenerateOptions, PesftOptions, ReportOptions
 from omni_r1.trajectory import TEMPLATES
 
 
@@ -233,3 +233,33 @@ def test_choices_are_those_of_the_code_behind():
     assert set(get_args(options.Mode)) == {*MODES, "interleaved-text-image"}
     assert set(get_args(options.Dtype)) == set(DTYPES)
     assert set(get_args(options.Template)) == set(TEMPLATES)
+
+
+@pytest.mark.parametrize(
+    "words", [["a", "b", "--output-dir", "o"], ["--output-dir", "o", "a", "b"], ["--runs", "a", "b", "--output-dir=o"]]
+)
+def test_words_without_a_flag_are_the_list(words):
+    assert option_parser.parse(CompareOptions, words, "bench compare") == CompareOptions(["a", "b"], "o")
+
+
+def test_a_list_of_a_recipe(tmp_path):
+    path = recipe(tmp_path, {"runs": ["a", "b"]})
+    assert option_parser.parse(CompareOptions, ["--config", path], "bench compare").runs == ["a", "b"]
+    path = recipe(tmp_path, {"runs": "a"})
+    with pytest.raises(InputError, match="field 'runs': must be texts, not 'a'"):
+        option_parser.parse(CompareOptions, ["--config", path], "bench compare")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a", "--runs", "b", "c"], "unexpected 'a'"),
+        (["a", "--rums", "b"], "unknown option --rums; the nearest is --runs"),
+        ([], "field 'runs': is required"),
+        (["a"], "field 'runs': must be two folders at least"),
+    ],
+)
+def test_a_wrong_list_is_told(words, message):
+    with pytest.raises(InputError) as error:
+        option_parser.parse(CompareOptions, words, "bench compare")
+    assert message in str(error.value)

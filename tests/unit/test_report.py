@@ -1,8 +1,8 @@
 import base64
 import hashlib
 import json
+import random
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -11,48 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fake_run import fake_run, write_rows
+from html_reader import HOSTILE, Reader, rows_of
+from omni_r1.bench.statistics import summarise
 from omni_r1.errors import InputError
 from omni_r1.options import ReportOptions
 from omni_r1.show.records import Pictures, checked
 from omni_r1.show.report import report, report_verb
 from omni_r1.show.strip import article, steps_of, verdict_of
 from omni_r1.show.table import table
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&</p><!--"
-
-
-class Reader(HTMLParser):
-    """What a browser finds in a page: its tags with attributes, its text, scripts and styles apart."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.code: dict[str, list[str]] = {"script": [], "style": []}
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.open and self.open.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in self.code:
-            self.code[self.open[-1]].append(data)
-        else:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def rows_of(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -271,11 +237,49 @@ def test_the_table_is_aligned_text() -> None:
     }
     lines = table(summary).splitlines()
     assert lines == [
-        "         accuracy               text-only control     chance  steps right  whole images",
-        "overall  78.0% [73.7%, 81.8%]   41.0% [36.0%, 46.0%]  20.0%   83.4%        100.0%",
-        "scene    90.0% [80.0%, 100.0%]  –                     17.5%   –            –",
-        "board    –                      –                     –       –            –",
+        "         accuracy             text-only control   chance",
+        "overall  78.0% [73.7, 81.8]   41.0% [36.0, 46.0]  20.0%",
+        "scene    90.0% [80.0, 100.0]  –                   17.5%",
+        "board    –                    –                   –",
+        "",
+        "Drawings and lengths",
+        "         steps right  whole images",
+        "overall  83.4%        100.0%",
+        "scene    –            –",
+        "board    –            –",
     ]
+
+
+def test_figures_are_tables_plots_and_markdown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [record | {"source": "V*" if record["task"] == "scene" else None} for record in rows_of(run)]
+    records[0] |= {"answer": None, "correct": False}
+    summary = {"suite": "omni-bench", **summarise(records)}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert report_verb(ReportOptions(str(write_rows(run, records)))) == 0
+    said, page = capsys.readouterr().out, Reader((run / "report.html").read_text())
+    marked = (run / "figures.md").read_text()
+    for title in ("Drawings and lengths", "Answers by source", "Answers by images drawn", "Answers by drawings"):
+        assert title in said and f"### {title}\n" in marked and title in page.text
+    for text in (said, marked, page.text):
+        for words in ("constant answer", "Omni-R1-Zero-M (published)", "without PeRPO (published)"):
+            assert words in text
+    assert f"| overall | 12 | {summary['accuracy']['overall']:.1%} [" in marked
+    plots = [svg for svg in page.all("svg") if svg.get("class") == "plot"]
+    told = f"the model, overall: {summary['accuracy']['overall']:.1%}"
+    assert len(plots) == 4 and told in (plots[0]["aria-label"] or "")
+    assert "1 are missing; none of these counts as right" in page.text
+    before = (run / "report.html").read_bytes()
+    random.Random(1).shuffle(records)
+    assert {key: summary[key] for key in summary} == {"suite": "omni-bench", **summarise(records)}
+    assert report(run).read_bytes() == before
+
+
+def test_several_samples_of_a_question_are_one_question(run: Path) -> None:
+    records = [record | {"sample": sample} for record in rows_of(run)[:4] for sample in range(3)]
+    (run / "summary.json").write_text(json.dumps(summarise(records)))
+    page = read(write_rows(run, records))
+    assert "of 4 questions right" in page.text and "A question has 3 answers on average" in page.text
+    assert "sample 3" in page.text and len(page.all("article")) == 12
 
 
 def test_the_table_leaves_out_what_a_run_has_no_figures_for() -> None:

@@ -53,7 +53,7 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 def probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def points(share: float) -> str:
@@ -68,8 +68,8 @@ def sentence(comparison: Comparison, name: str) -> str:
     count = comparison.figures[first]["count"][OVERALL]
     figures = (
         f"{percent(shares[0])} against {percent(shares[1])}, a difference of {points(found.difference.value)} points "
-        f"[{points(low)}, {points(high)}], p = {probability(found.p)}, {questions(count)}, "
-        f"{found.better} better and {found.worse} worse".replace("p = <", "p <")
+        f"[{points(low)}, {points(high)}], p {'< 0.001' if found.p < 0.001 else f'= {found.p:.3f}'}, "
+        f"{questions(count)}, {found.better} better and {found.worse} worse"
     )
     if found.shown:
         return f"{name} is {'better' if found.difference.value > 0 else 'worse'} than {first}: {figures}."
@@ -150,7 +150,8 @@ def articles(comparison: Comparison, pictures: dict[str, Pictures]) -> Iterator[
             f'<header><a href="#r{number}">{escape(name)}</a>{f"<span>{escape(task)}</span>" if task else ""}'
             f"<span>gold answer: <b>{escape(first.get('gold') or '')}</b></span></header>"
             f'<h2 dir="auto">{question(first)}</h2><div class="sides">'
-            f"{strip(given(first, pictures[comparison.runs[0].name]))}{''.join(sides)}</div></article>\n"
+            f"{strip(given(first, pictures[comparison.runs[0].name]))}"
+            f'<div class="runs">{"".join(sides)}</div></div></article>\n'
         )
         yield who, task, html
 
@@ -171,7 +172,7 @@ def page(comparison: Comparison, folders: Sequence[Path]) -> tuple[str, list[Inp
     html = filled(
         name=escape(comparison.suite or "runs"),
         title=f"{'A difference' if shown else 'No difference'} that is more than noise",
-        sentence=" ".join(escape(sentence(comparison, name)) for name in others),
+        sentence="<br>".join(escape(sentence(comparison, name)) for name in others),
         table=html_table(first)
         + f'<div class="plots">{plot.figure("By task", about, drawing)}</div>{plot.key(series)}{titled}',
         how=f"<p>Below are the {questions(len(rows))} of {count} in which the runs are not equally right: the picture, "

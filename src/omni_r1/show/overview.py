@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from omni_r1.bench.published import TITLES
-from omni_r1.bench.statistics import MISSING, OVERALL, outcome
+from omni_r1.bench.statistics import OVERALL, outcome
 from omni_r1.show import plot
 from omni_r1.show.records import escape
 from omni_r1.show.strip import verdict_of
@@ -19,9 +19,8 @@ UNI_TASKS = TITLES | {
     "board": "Vision-Operational Scenes",
 }
 WITHOUT = {
-    "failed": "failed; each shows its error",
-    "no_answer": "got no answer",
-    "unparsed": "got an answer that could not be read",
+    "no_answer": "are missing",
+    "unparsed": "could not be read",
     "ungraded": "got no verdict",
 }
 
@@ -72,12 +71,18 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: di
     if found["step_accuracy"] is not None:
         parts.append(f"Of the drawings on the way, {percent(found['step_accuracy'])} are as they should be.")
     outcomes = Counter(map(outcome, records))
-    told = [f"{outcomes[name]} {WITHOUT[name]}" for name in MISSING if outcomes[name] and (name == "failed" or graded)]
-    if told:
-        parts.append(
-            f"Of the {len(records)} answers, {', '.join(told)}{'; none of these counts as right' if graded else ''}."
-        )
+    if failed := outcomes["failed"]:
+        what = questions(failed) if number == len(records) else f"{failed} answers"
+        parts.append(f"{what} failed{', counted as wrong' if graded else ''}; each shows its error.")
+    if graded and (told := [f"{outcomes[name]} {WITHOUT[name]}" for name in WITHOUT if outcomes[name]]):
+        parts.append(f"Of the answers {', '.join(told)}; none of these counts as right.")
     return " ".join(parts)
+
+
+def span(low: float, high: float) -> str:
+    """Bounds in percent or points, a minus sign told from a dash."""
+    between = "–" if low >= 0 else " to "
+    return f"{100 * low:.1f}{between}{100 * high:.1f}".replace("-", "−")
 
 
 def html_table(table: Table) -> str:
@@ -88,11 +93,12 @@ def html_table(table: Table) -> str:
         about = f"<small>{UNI_TASKS[name]}</small>" if name in UNI_TASKS and table.corner == "task" else ""
         row = []
         for cell in cells:
-            within = f"<small>{100 * cell.bounds[0]:.1f}–{100 * cell.bounds[1]:.1f}</small>" if cell.bounds else ""
-            row.append(f"<td>{cell.figure}{within}</td>")
+            within = f"<small>{span(*cell.bounds)}</small>" if cell.bounds else ""
+            row.append(f"<td>{escape(cell.figure)}{within}</td>")
         rows.append(f'<tr><th scope="row">{escape(name)}{about}</th>{"".join(row)}</tr>')
+    whole = ' class="whole"' if table.rows and table.rows[0][0] == OVERALL else ""
     return (
-        f'<div class="figures"><table><thead><tr><th scope="col">{table.corner}</th>{heads}</tr></thead>'
+        f'<div class="figures"><table{whole}><thead><tr><th scope="col">{table.corner}</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -7,7 +7,7 @@ from omni_r1.show.records import escape
 from omni_r1.show.table import BLIND, figures
 
 HEIGHT, TOP, LEFT, BOTTOM = 190, 14, 40, 44  # of an accuracy plot, in pixels
-GROUP, STEP = 92, 26  # between groups, and between the runs of a group
+GROUP, STEP = 92, 34  # between groups, and between the runs of a group
 SHAPES = ("circle", "diamond", "square", "triangle")  # of runs, told apart without colours too
 
 
@@ -49,7 +49,7 @@ def shape(place: int, x: float, y: float) -> str:
 
 def accuracies(series: Sequence[Series], names: Sequence[str]) -> str:
     """Accuracy of each series in each group of `names`, from 0 to 100 %: mark, interval, and what needs no looking."""
-    group = max(GROUP, STEP * len(series) + 40)
+    group = max(GROUP, STEP * len(series) + 26)
     right = LEFT + group * len(names)
 
     def y(share: float) -> float:
@@ -69,7 +69,7 @@ def accuracies(series: Sequence[Series], names: Sequence[str]) -> str:
                 )
         for number, one in enumerate(series):
             share, bounds = figures(one.summary, one.key).get(name), figures(one.summary, one.interval).get(name)
-            x = middle + STEP * (number - (len(series) - 1) / 2) - 4
+            x = middle + STEP * (number - (len(series) - 1) / 2) - 6
             if share is None:
                 continue
             if bounds:

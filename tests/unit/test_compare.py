@@ -1,0 +1,181 @@
+"""`omni-r1 bench compare`: the verdict, the refusals, the page, and that nothing of it changes from run to run."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from fake_run import fake_run, write_rows
+from html_reader import HOSTILE, Reader, rows_of
+from omni_r1.bench.compare import Run, compare
+from omni_r1.bench.statistics import summarise
+from omni_r1.cli import main
+from omni_r1.errors import InputError
+
+
+def plain_run(name: str, right: list[bool], samples: int = 1, **more) -> Run:
+    """A run of as many questions as `right` is long over `samples`, in two tasks."""
+    records = [
+        {"id": f"q{k // samples}", "sample": k % samples, "status": "ok", "task": "xy"[k // samples % 2],
+         "question": "?", "gold": "red", "answer": "red" if correct else "blue", "correct": correct, "segments": [],
+         "gold_images": [], **more}
+        for k, correct in enumerate(right)
+    ]  # fmt: skip
+    return Run(name, records, f"{name}/results.jsonl", "suite")
+
+
+def write_run(folder: Path, worse: float = 0.0, seed: int = 1, rows: int = 66, suite: str = "miniature") -> Path:
+    """A run of the same questions as any other of so many rows, some of its right answers made wrong."""
+    run, rng = fake_run(folder, rows), random.Random(seed)
+    records = rows_of(run)
+    for record in records:
+        if record["correct"] and rng.random() < worse:
+            record |= {"correct": False, "answer": "grey", "reason": "'grey' is another colour"}
+            record["segments"][-1]["text"] = "Final Answer: grey"
+    (run / "summary.json").write_text(json.dumps({"suite": suite, **summarise(records)}))
+    return write_rows(run, records)
+
+
+def words(tmp_path: Path, *runs: Path) -> list[str]:
+    return ["bench", "compare", *map(str, runs), "--output-dir", str(tmp_path / "out")]
+
+
+def test_a_real_difference_and_none():
+    same = [True] * 30 + [False] * 70
+    better = [True] * 50 + [False] * 50
+    found = compare([plain_run("a", same), plain_run("b", better), plain_run("c", same)])
+    overall = found.against["b"]["overall"]
+    assert overall.shown and overall.difference.value == pytest.approx(0.2)
+    assert (overall.better, overall.worse) == (20, 0) and len(found.differing) == 20
+    assert overall.p == pytest.approx(2 * overall.difference.p)  # two runs are tested against the first
+    none = found.against["c"]["overall"]
+    assert not none.shown and none.p == 1.0 and none.difference.questions_needed is None
+    assert set(found.against["b"]) == {"overall", "x", "y"}
+    assert found.figures["a"]["constant"]["overall"] == 1.0  # all golds are one
+
+
+def test_several_samples_are_one_question():
+    rng = random.Random(0)
+    one = [rng.random() < 0.5 for _ in range(160)]
+    other = [right or k % 4 == 0 for k, right in enumerate(one)]
+    found = compare([plain_run("a", one, 4), plain_run("b", other, 4)])
+    better = sum(not right for k, right in enumerate(one) if k % 4 == 0)
+    assert found.against["b"]["overall"].better == better and found.figures["b"]["count"]["overall"] == 40
+    assert found.against["b"]["overall"].difference.value == pytest.approx(better / 160)
+
+
+def test_order_of_records_does_not_count():
+    rng = random.Random(4)
+    runs = [plain_run(name, [rng.random() < 0.5 for _ in range(60)]) for name in "ab"]
+    before = compare(runs).against
+    rng.shuffle(runs[1].records)
+    assert compare(runs).against == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda run: run.records.pop(), "'q9' is in a, not in b"),
+        (lambda run: run.records[3].update(gold="green"), "'q3' is not the same in a and b: 'red' and 'green'"),
+        (lambda run: run.records[3].update(question="What?"), "field 'question'"),
+        (lambda run: run.records.append(run.records[0]), "'q0' has two records of sample 0"),
+        (lambda run: run.records[0].pop("id"), "field 'id': is missing"),
+        (lambda run: run.records.clear(), "no records"),
+        (lambda run: setattr(run, "suite", "another"), "field 'suite': is 'another', and that of a 'suite'"),
+    ],
+)
+def test_runs_of_other_questions_are_refused_by_name(change, message):
+    one, other = plain_run("a", [True] * 10), plain_run("b", [True] * 10)
+    change(other)
+    with pytest.raises(InputError, match=r"b/results\.jsonl") as error:
+        compare([one, other])
+    assert message in str(error.value)
+
+
+def test_the_verb(tmp_path, capsys):
+    one, other = write_run(tmp_path / "x" / "run"), write_run(tmp_path / "y" / "run", 0.5)
+    run = json.loads((other / "run.json").read_text())
+    run["options"]["mode"] = "text-only"
+    (other / "run.json").write_text(json.dumps(run))
+    assert main(words(tmp_path, one, other)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("y/run is worse than x/run: ") and "constant answer" in said and "text-only" in said
+    page, out = Reader((tmp_path / "out" / "compare.html").read_text()), tmp_path / "out"
+    found = json.loads((out / "compare.json").read_text())
+    assert found["against"]["y/run"]["overall"]["shown"] is True
+    assert len(page.all("article")) == len(found["differing"]) == found["against"]["y/run"]["overall"]["worse"]
+    assert page.text.count("Final Answer:") == 2 * len(found["differing"])
+    assert len(page.all("section")) == 2 * len(found["differing"]) and "95% interval" in page.text
+    assert said.splitlines()[0] in page.text and said.splitlines()[0] in (out / "compare.md").read_text()
+    assert "| y/run |" in (out / "compare.md").read_text()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(words(tmp_path, one, other)) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_no_difference_says_how_many_questions_it_would_take(tmp_path, capsys):
+    runs = write_run(tmp_path / "a"), write_run(tmp_path / "b", 0.04, seed=8)
+    assert main(words(tmp_path, *runs)) == 0
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith("No difference between b and a is shown") and "questions would be needed" in said
+    assert "No difference that is more than noise" in (tmp_path / "out" / "compare.html").read_text()
+
+
+def test_published_rows_stand_beside_runs_of_omni_bench(tmp_path, capsys):
+    runs = [write_run(tmp_path / name, suite="omni-bench", rows=12) for name in "ab"]
+    assert main(words(tmp_path, *runs)) == 0
+    said = capsys.readouterr().out
+    assert "Zebra-CoT (Anole) (published)" in said and "arXiv 2601.09536" in said
+    assert "(published)" in (tmp_path / "out" / "compare.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a"], "field 'runs': must be two folders at least"),
+        (["a", "a"], "is given twice"),
+        (["a", "none"], "no results.jsonl"),
+        (["a", "unfinished"], "no summary.json: the run did not finish"),
+        (["a", "torn"], "results.jsonl:13: malformed JSON"),
+        (["a", "short"], "questions are not in both runs"),
+    ],
+)
+def test_what_cannot_be_compared(tmp_path, capsys, names, message):
+    for name in {"a", "unfinished", "torn", "short"} & set(names):
+        write_run(tmp_path / name, rows=11 if name == "short" else 12)
+    if "unfinished" in names:
+        (tmp_path / "unfinished" / "summary.json").unlink()
+    if "torn" in names:
+        with (tmp_path / "torn" / "results.jsonl").open("a") as out:
+            out.write('{"id": "cut o')
+    assert main(words(tmp_path, *(tmp_path / name for name in names))) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_whatever_a_model_writes_stays_text(tmp_path):
+    runs = [write_run(tmp_path / name, worse, rows=12) for name, worse in (("<b>a", 0.0), ("b", 1.0))]
+    place = next(k for k, row in enumerate(rows_of(runs[0])) if row["correct"])
+    for run in runs:
+        records = rows_of(run)
+        for key in ("id", "task", "question", "gold", "answer", "reason"):
+            records[place][key] = HOSTILE + key
+        records[place]["segments"][0]["text"] = HOSTILE
+        write_rows(run, records)
+        (run / "run.json").write_text(json.dumps({"options": {"model_path": HOSTILE + run.name, HOSTILE: run.name}}))
+        (run / "summary.json").write_text(json.dumps({"suite": HOSTILE}))
+    assert main(words(tmp_path, *runs)) == 0
+    page = Reader((tmp_path / "out" / "compare.html").read_text())
+    assert page.text.count(HOSTILE) > 10 and all(len(code) == 1 for code in page.code.values())
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert not [tag for tag, _ in page.tags if tag == "img" and _.get("src") == "x"]
+    assert HOSTILE not in (tmp_path / "out" / "compare.md").read_text()
+
+
+def test_a_picture_that_is_missing_is_told(tmp_path, capsys):
+    runs = write_run(tmp_path / "a"), write_run(tmp_path / "b", 0.5)
+    for picture in (runs[1] / "images").glob("*drawn-0.png"):
+        picture.unlink()
+    assert main(words(tmp_path, *runs)) == 2
+    assert "cannot be read" in capsys.readouterr().err and "This picture" in (tmp_path / "out/compare.html").read_text()
