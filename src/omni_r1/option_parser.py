@@ -34,8 +34,8 @@ def parse(cls: type[T], words: Sequence[str], verb: str) -> T:
     """
     names, hints = _names(cls), typing.get_type_hints(cls)
     flags, rest = _parser(cls, verb, hints).parse_known_args([_dashed(word) for word in words])
-    if rest and rest[0].startswith("-"):
-        raise _unknown(rest[0].partition("=")[0], [_flag(name) for name in (*names, "config")])
+    if flag := next((word for word in rest if word.startswith("-")), None):
+        raise _unknown(flag.partition("=")[0], [_flag(name) for name in (*names, "config")])
     given = vars(flags)
     listed = next((name for name, hint in hints.items() if _kind(hint)[0] == list[str]), None)
     if rest and (listed is None or listed in given):

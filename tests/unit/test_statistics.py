@@ -31,6 +31,7 @@ def record(name: str, correct: bool | None, **more) -> dict:
         ({"correct": True}, "right"),
         ({"correct": False}, "wrong"),
         ({"correct": False, "answer": None}, "no_answer"),
+        ({"correct": False, "answer": "N/A", "no_answer": True}, "no_answer"),
         ({"correct": False, "parsed": False}, "unparsed"),
         ({"correct": None}, "ungraded"),
         ({"correct": False, "status": "error", "answer": None}, "failed"),

@@ -27,11 +27,12 @@ def outcome(record: Record) -> str:
         return "failed"
     if record.get("correct"):
         return "right"
-    if not record.get("answer"):
+    said_nothing = record.get("no_answer")
+    if said_nothing or (said_nothing is None and not record.get("answer")):
         return "no_answer"
-    if record.get("parsed") is False:
-        return "unparsed"
-    return "ungraded" if record.get("correct") is None else "wrong"
+    if record.get("correct") is None:
+        return "ungraded"
+    return "unparsed" if record.get("parsed") is False else "wrong"
 
 
 def by_question(records: Iterable[Record]) -> Groups:
@@ -59,6 +60,12 @@ def by_task(records: Sequence[Record]) -> Groups:
 def weighted_average(figures: Mapping[str, float], counts: Mapping[str, int]) -> float:
     """Mean of the parts' figures, each weighted by its number of questions (paper, Table 2)."""
     return math.fsum(figure * counts[name] for name, figure in figures.items()) / sum(counts[name] for name in figures)
+
+
+def share(hits: Iterable[bool]) -> float | None:
+    """Share of hits, None of nothing."""
+    listed = list(hits)
+    return sum(listed) / len(listed) if listed else None
 
 
 def images_of(record: Record) -> list[dict[str, Any]]:
