@@ -10,7 +10,19 @@ from omni_r1.bench.statistics import OVERALL, outcome
 from omni_r1.show import plot
 from omni_r1.show.records import escape
 from omni_r1.show.strip import verdict_of
-from omni_r1.show.table import ACCURACY, Table, figures, interval, names, part, percent, tables
+from omni_r1.show.table import (
+    ACCURACY,
+    ANSWERS,
+    DRAWINGS,
+    Table,
+    figures,
+    interval,
+    names,
+    part,
+    percent,
+    table_of,
+    tables,
+)
 
 UNI_TASKS = TITLES | {
     "scene": "Natural-Scene Perception",
@@ -116,7 +128,7 @@ def plots(summary: dict[str, Any]) -> str:
         ("by_images", "By number of images drawn", "Of answers that drew so many."),
         (
             "by_steps",
-            "By what the drawings are worth",
+            "By quality of the drawings",
             "Of answers that drew such steps; a missing step is a wrong one.",
         ),
     ):
@@ -129,11 +141,10 @@ def plots(summary: dict[str, Any]) -> str:
 
 def overview(summary: dict[str, Any]) -> str:
     """Tables and plots; the tables of what is plotted folded."""
-    listed = tables(summary)
-    if not listed:
+    first = table_of(summary, (*ANSWERS, *DRAWINGS[:2]), "", "task")
+    if first is None:
         return ""
-    first, *others = listed
-    folded = "".join(f"<h3>{escape(table.title)}</h3>{html_table(table)}" for table in others)
+    folded = "".join(f"<h3>{escape(table.title)}</h3>{html_table(table)}" for table in tables(summary)[1:])
     more = f'<details class="more"><summary>More figures</summary>{folded}</details>' if folded else ""
     return html_table(first) + plots(summary) + more
 
