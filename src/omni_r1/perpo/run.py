@@ -23,8 +23,10 @@ from omni_r1.perpo.upstream import GRPOConfig
 from omni_r1.pesft import checkpoints, continuing
 from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.band import BAND
+from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import rows_of
 from omni_r1.pesft.dataset import Rows
+from omni_r1.pesft.push import claim, push
 from omni_r1.pesft.resumable import LogFile
 from omni_r1.pesft.run import LOG, check_gpus, check_tracker, leave, prepare, shared_arguments, world_size
 from omni_r1.pesft.saving import PERCEPTION, Saver
@@ -44,10 +46,10 @@ def training_arguments(options: PerpoOptions, steps: Path) -> GRPOConfig:
     arguments = GRPOConfig(
         **shared_arguments(options, steps),
         max_steps=options.max_steps * updates,
+        lr_scheduler_type=options.lr_scheduler_type,
         gradient_accumulation_steps=rows // share,
         steps_per_generation=updates * rows // share,
         num_generations=options.group_size,
-        lr_scheduler_type="constant_with_warmup",  # verl's, with which the paper trained
         warmup_steps=options.warmup_steps,
         beta=0.0,  # the reference and its weight are ours
         gradient_checkpointing=False,  # `checkpoint_layers` does it
@@ -118,6 +120,8 @@ def perpo(options: PerpoOptions) -> int:
     transformers.set_seed(options.seed)
     log = LogFile(output / LOG)
     if arguments.should_save:
+        if options.push_to_hub:
+            claim(options.push_to_hub, options.hub_private)
         prepare(output, record, log, checkpoints.step_of(start) if start else 0)
     torch.nn.Module.to(omni.model, arguments.device)  # upstream's own hides its signature
     saver = Saver(omni, options)
@@ -134,15 +138,17 @@ def perpo(options: PerpoOptions) -> int:
             start=start,
         )
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-        finish(trainer, output, options, folder)
+        finish(trainer, output, options, folder, data)
         if arguments.should_save:
             print(f"see {output}")
     leave()
     return 0
 
 
-def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: Path) -> None:
-    """Save what was trained, and beside it what PeSFT left there: the projection and the band of real images."""
+def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: Path, data: Path) -> None:
+    """Save what was trained, beside it what PeSFT left in its folder (the projection and the band of real images), and
+    its card. Then push it, where that is asked for.
+    """
     place = output / "adapter" if options.lora_rank else output
     with writing(place):
         trainer.save_model(str(place))
@@ -152,3 +158,6 @@ def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: P
             for name in (PERCEPTION, BAND):
                 if (origin / name).is_file():
                     write_atomic(output / name, (origin / name).read_bytes())
+            write_card(output, options, data, len(trainer.rollouts.rows), output / LOG)
+    if options.push_to_hub and trainer.args.should_save:
+        push(output, options.push_to_hub, "perpo", LOG, adapter=options.lora_rank > 0)
