@@ -328,10 +328,11 @@ class PerpoOptions:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
         check_hub(self)
         if self.train_batch_size % self.mini_batch_size:
-            raise InputError(f"must divide train_batch_size, {self.train_batch_size}", field="mini_batch_size")
+            words = f"{self.mini_batch_size} does not divide train_batch_size {self.train_batch_size}"
+            raise InputError(words, field="mini_batch_size")
         if self.gen_batch_size * self.max_gen_batches < self.train_batch_size:
-            words = f"times max_gen_batches, {self.max_gen_batches}, is less than train_batch_size"
-            raise InputError(words, field="gen_batch_size")
+            most = f"{self.max_gen_batches} (max_gen_batches) x {self.gen_batch_size}"
+            raise InputError(f"{most} is less than train_batch_size {self.train_batch_size}", field="gen_batch_size")
         if self.overlong_buffer > self.max_new_tokens:
             raise InputError(f"is more than max_new_tokens, {self.max_new_tokens}", field="overlong_buffer")
         for name in ("max_images", "max_text_tokens"):
@@ -347,7 +348,9 @@ class PerpoOptions:
         if file is not None and not Path(file).is_file():
             raise InputError("is no file", file=file, field="deepspeed_config_json")
         if self.dtype not in ("float32", "fp32") and not self.lora_rank and file is None:
-            reason = "swallows updates of this size: float32 with bf16, ZeRO or a lora_rank"
+            reason = (
+                f"{self.dtype} weights are too coarse for small updates; take float32 with --bf16, ZeRO or a lora_rank"
+            )
             raise InputError(reason, field="dtype")
         if self.clip_low >= 1:
             raise InputError(f"must be below 1, not {self.clip_low}", field="clip_low")

@@ -149,7 +149,13 @@ def test_what_perpo_made_has_a_card_and_is_pushed(checkpoint, tmp_path, hub):
     perpo(PerpoOptions(str(checkpoint), str(tmp_path / "out"), str(questions), **told))
     card = ModelCard.load(tmp_path / "out" / CARD).text
     last = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
-    for words in ("(PeRPO)", "defaults of `omni-r1 perpo`", "Only the questions", "| group_size | `4` |", "| steps | 1 |"):
+    for words in (
+        "(PeRPO)",
+        "defaults of `omni-r1 perpo`",
+        "Only the questions",
+        "| group_size | `4` |",
+        "| steps | 1 |",
+    ):
         assert words in card, words
     assert f"| reward | {last['reward']:.4g} |" in card and "ce_code" not in card and str(tmp_path) not in card
     assert api.calls == ["whoami", "create_repo", "auth_check", "upload_folder"]

@@ -40,7 +40,8 @@ def training_arguments(options: PerpoOptions, steps: Path) -> GRPOConfig:
     """
     rows, share = options.mini_batch_size * options.group_size, options.per_device_train_batch_size * world_size()
     if rows % share:
-        words = f"times {world_size()} processes must divide the {rows} responses of a mini-batch"
+        batch = f"{options.per_device_train_batch_size} x {world_size()} processes"
+        words = f"{batch} does not divide the {rows} responses of a mini-batch"
         raise InputError(words, field="per_device_train_batch_size")
     updates = options.train_batch_size // options.mini_batch_size
     arguments = GRPOConfig(
@@ -102,6 +103,7 @@ def perpo(options: PerpoOptions) -> int:
     A run that was interrupted and goes on (`resume_from_checkpoint`) samples and learns what an untouched one does.
     """
     check_tracker(options)
+    profile = reward_profile(options)
     output = Path(options.output_path)
     steps = output / "steps"
     omni = load(options.model_path, dtype=options.dtype)
@@ -111,7 +113,8 @@ def perpo(options: PerpoOptions) -> int:
         raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
     rows, data = rows_of(Path(options.train_data), options.max_length, omni)
     folder = checkpoint.locate(options.model_path)
-    judge, profile = load_judge(omni, folder), reward_profile(options)
+    judge = load_judge(omni, options.model_path)
+    judge.check(profile)
     record = continuing.describe(options, data, arguments.world_size)
     if start is not None:
         continuing.check(start.parent.parent / RUN, record)
