@@ -36,7 +36,7 @@ settings=(
 # A mistake in the settings is found in seconds, before pictures are encoded.
 $python -m omni_r1.perpo.verl_plugins.launch --check "$recipe" "${settings[@]}"
 for part in train validation; do
-    [ -e "$out/$part.parquet" ] || $python -m omni_r1.perpo.verl_plugins.rows --input "${!part}" \
+    [ "$out/$part.parquet" -nt "${!part}" ] || $python -m omni_r1.perpo.verl_plugins.rows --input "${!part}" \
         --model-path "$checkpoint" --output-path "$out/$part.parquet" --template "$template" --device "${DEVICE:-cuda}"
 done
 $python -m omni_r1.perpo.verl_plugins.launch "$recipe" "${settings[@]}"

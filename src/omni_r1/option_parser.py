@@ -74,7 +74,7 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
             text += f"; also {_flag(alias)}"
             parser.add_argument(_flag(alias), dest=item.name, help=argparse.SUPPRESS)
         required = item.default is dataclasses.MISSING
-        text += " (required)" if required else f" (default: {_shown(item.default)})"
+        text += " (required)" if required else f" (default: {_shown(item.default, kind)})"
         parser.add_argument(
             _flag(item.name),
             dest=item.name,
@@ -111,7 +111,7 @@ def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dic
 def _convert(value: Any, hint: Any, name: str, file: str | None = None) -> Any:
     """The text of a flag or the value of a YAML key as the field's type. Raises InputError."""
     kind, may_be_none = _kind(hint)
-    if may_be_none and str(value).lower() == "none":
+    if may_be_none and str(value).lower() == "none" and "none" not in typing.get_args(kind):
         return None
     if typing.get_origin(kind) is Literal:
         if value in typing.get_args(kind):
@@ -155,10 +155,12 @@ def _metavar(kind: Any) -> str:
     return {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT", list[str]: "TEXT"}[kind]
 
 
-def _shown(default: Any) -> str:
+def _shown(default: Any, kind: Any) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
-    return "none" if default is None else str(default)
+    if default is None:
+        return "left out" if "none" in typing.get_args(kind) else "none"
+    return str(default)
 
 
 def _names(cls: type) -> dict[str, str]:

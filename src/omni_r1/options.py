@@ -30,6 +30,13 @@ def at_least(options: Any, least: float, *names: str) -> None:
             raise InputError(f"must be at least {least}, not {value}", field=name)
 
 
+def check_hub(options: Any) -> None:
+    if options.push_to_hub is not None and not all(options.push_to_hub.partition("/")):
+        raise InputError(f"must be USER/NAME, not {options.push_to_hub!r}", field="push_to_hub")
+    if options.hub_private and options.push_to_hub is None:
+        raise InputError("needs push_to_hub", field="hub_private")
+
+
 @dataclass
 class DemoOptions:
     """Run the miniature's bench on its own model, from questions to report."""
@@ -218,10 +225,7 @@ class PesftOptions:
                 raise InputError("is no file", file=getattr(self, name), field=name)
         if self.fsdp_config is not None and self.dtype not in ("float32", "fp32"):
             raise InputError("FSDP shards fp32 weights; bf16 computes with them in bf16", field="dtype")
-        if self.push_to_hub is not None and not all(self.push_to_hub.partition("/")):
-            raise InputError(f"must be USER/NAME, not {self.push_to_hub!r}", field="push_to_hub")
-        if self.hub_private and self.push_to_hub is None:
-            raise InputError("needs push_to_hub", field="hub_private")
+        check_hub(self)
         if self.quantize is not None and (self.fsdp_config or self.deepspeed_config_json):
             raise InputError("no engine spreads quantized weights: leave it to torchrun", field="quantize")
         if self.quantize is not None and not self.lora_rank:
@@ -266,6 +270,9 @@ class PerpoOptions:
     mini_batch_size: int = option(16, help="questions of an update")
     per_device_train_batch_size: int = option(4, help="responses of a micro-batch")
     learning_rate: float = option(1e-7, help="peak learning rate")
+    lr_scheduler_type: Literal["constant_with_warmup", "linear", "cosine"] = option(
+        "constant_with_warmup", help="schedule of the learning rate; the first is the paper's engine's"
+    )
     warmup_steps: int = option(5, help="updates that warm up")
     weight_decay: float = option(0.1, help="AdamW's weight decay")
     adam_beta2: float = option(0.999, help="AdamW's second beta")
@@ -306,6 +313,8 @@ class PerpoOptions:
         None, help="a resumable checkpoint, or 'last': the newest of OUTPUT_PATH, from the start if there is none"
     )
     report_to: Tracker = option("none", help="experiment tracker; log.jsonl is always written")
+    push_to_hub: str | None = option(None, help="repository of the hub, USER/NAME, that the result is uploaded to")
+    hub_private: bool = option(False, help="that repository is private; an old one must be so already")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_steps", "train_batch_size", "gen_batch_size", "max_gen_batches", "mini_batch_size")
@@ -317,11 +326,13 @@ class PerpoOptions:
         at_least(self, 0, "accuracy_weight", "format_weight", "perception_weight")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
+        check_hub(self)
         if self.train_batch_size % self.mini_batch_size:
-            raise InputError(f"must divide train_batch_size, {self.train_batch_size}", field="mini_batch_size")
+            words = f"{self.mini_batch_size} does not divide train_batch_size {self.train_batch_size}"
+            raise InputError(words, field="mini_batch_size")
         if self.gen_batch_size * self.max_gen_batches < self.train_batch_size:
-            words = f"times max_gen_batches, {self.max_gen_batches}, is less than train_batch_size"
-            raise InputError(words, field="gen_batch_size")
+            most = f"{self.max_gen_batches} (max_gen_batches) x {self.gen_batch_size}"
+            raise InputError(f"{most} is less than train_batch_size {self.train_batch_size}", field="gen_batch_size")
         if self.overlong_buffer > self.max_new_tokens:
             raise InputError(f"is more than max_new_tokens, {self.max_new_tokens}", field="overlong_buffer")
         for name in ("max_images", "max_text_tokens"):
@@ -337,7 +348,9 @@ class PerpoOptions:
         if file is not None and not Path(file).is_file():
             raise InputError("is no file", file=file, field="deepspeed_config_json")
         if self.dtype not in ("float32", "fp32") and not self.lora_rank and file is None:
-            reason = "swallows updates of this size: float32 with bf16, ZeRO or a lora_rank"
+            reason = (
+                f"{self.dtype} weights are too coarse for small updates; take float32 with --bf16, ZeRO or a lora_rank"
+            )
             raise InputError(reason, field="dtype")
         if self.clip_low >= 1:
             raise InputError(f"must be below 1, not {self.clip_low}", field="clip_low")

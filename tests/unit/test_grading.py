@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import grading_pairs
+from omni_r1.errors import InputError
 from omni_r1.perpo.reward import Grade, grade
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "grading.jsonl"
@@ -122,3 +123,9 @@ def test_speed_without_algebra():
         answer, gold = pairs[number % len(pairs)]
         grade(f"{answer} ", gold)
     assert time.monotonic() - began < 4  # far more than it takes: the machine may be busy
+
+
+@pytest.mark.parametrize(("answer", "gold", "options"), [(5, "5", None), ("5", 5, None), ("red", "B", "red")])
+def test_what_is_no_text_is_refused(answer, gold, options):
+    with pytest.raises(InputError, match="must be"):
+        grade(answer, gold, options)

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 import omni_r1
 from omni_r1.cli import main
 from omni_r1.errors import InputError, OmniError
+from omni_r1.option_parser import parse
 from omni_r1.options import PerpoOptions
-from omni_r1.perpo.run import perpo
+from omni_r1.perpo.run import perpo, reward_profile
 from omni_r1.perpo.trainer import PerpoTrainer
 from omni_r1.pesft.run import pesft
 from omni_r1.show.report import report
@@ -206,6 +207,19 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(checkpoint, quest
 def test_options_that_contradict(checkpoint, questions, tmp_path, changed, field):
     with pytest.raises(InputError, match=f"field '{field}'"):
         options(checkpoint, questions, tmp_path / "out", **changed)
+
+
+def test_without_a_band_nothing_is_sampled(checkpoint, questions, tmp_path, monkeypatch):
+    monkeypatch.setattr("omni_r1.perpo.run.Rollouts", None)
+    with pytest.raises(InputError, match="field 'band': this profile needs the band"):
+        perpo(options(checkpoint, questions, tmp_path / "out", profile="default"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_look_none_takes_the_perception_reward_away():
+    words = ["perpo", "--model-path", "m", "--output-path", "o", "--train-data", "d", "--max-steps", "1"]
+    for more, look in (([], "band"), (["--look", "none"], "none"), (["--look", "smoothness"], "smoothness")):
+        assert reward_profile(parse(PerpoOptions, words[1:] + more, "perpo")).look == look
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def interrupted(checkpoint, questions, tmp_path_factory) -> Path:
         {"per_device_train_batch_size": 2},
         {"mini_batch_size": 2},
         {"learning_rate": 1e-2},
+        {"lr_scheduler_type": "cosine"},
         {"kl_coef": 0.0},
         {"top_p": 0.9},
         {"max_new_tokens": 33},
@@ -62,6 +63,14 @@ def test_other_options_are_refused(checkpoint, questions, interrupted, changed):
     with pytest.raises(InputError, match=f"run.json: field '{[*changed][0]}': was .* in the run that is to go on"):
         perpo(options(checkpoint, questions, interrupted, resume_from_checkpoint="last", **changed))
     assert {file: file.stat().st_mtime_ns for file in interrupted.rglob("*")} == before
+
+
+def test_where_the_rate_falls_a_run_keeps_its_length(checkpoint, questions, tmp_path):
+    falling = {"lr_scheduler_type": "linear", "sample_steps": 0, "warmup_steps": 0}
+    perpo(options(checkpoint, questions, tmp_path / "out", **falling))
+    assert [row["learning_rate"] for row in log_of(tmp_path / "out")] == pytest.approx([7.5e-4, 2.5e-4])
+    with pytest.raises(InputError, match="field 'max_steps': was 2 in the run that is to go on, not 4"):
+        perpo(options(checkpoint, questions, tmp_path / "out", max_steps=4, resume_from_checkpoint="last", **falling))
 
 
 def test_other_questions_are_refused(checkpoint, questions, interrupted, tmp_path):

@@ -10,7 +10,9 @@ import torch
 import omni_r1
 from omni_r1.errors import InputError, OmniError
 from omni_r1.generate.backend import Backend, Completion, Progress, Request, SamplingOptions
+from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.options import PerpoOptions
+from omni_r1.perpo.judge import load_judge
 from omni_r1.perpo.prompts import Draws, prompt_of, seeds_of
 from omni_r1.perpo.reward import PROFILES, Judge
 from omni_r1.perpo.rollouts import Rollouts
@@ -189,6 +191,10 @@ def test_a_row_without_an_answer_is_named(omni, tmp_path, said):
     assert prompt_of(found, 0, omni.vocabulary).gold == "b"
     with pytest.raises(InputError, match="rows.jsonl:2.*field 'response'.*no final answer"):
         prompt_of(found, 1, omni.vocabulary)
+    settings = PerpoOptions("m", "o", "d", max_steps=1)
+    with pytest.raises(InputError, match="rows.jsonl:2.*no final answer"):  # before anything is sampled
+        judge = load_judge(omni, tmp_path)
+        Rollouts(omni, TransformersBackend(omni), found, judge, PROFILES["paper"], settings)
 
 
 def test_a_row_that_is_no_trajectory_is_named(omni):

@@ -149,7 +149,9 @@ def test_hidden_states(judge, alignment):
 
 def test_what_a_profile_needs_and_is_not_there(judge, vocabulary):
     bare = Judge(vocabulary, judge.codebook)
-    with pytest.raises(InputError, match="field 'band': this profile needs a band"):
+    with pytest.raises(InputError, match="field 'band': this profile needs the band .*omni_r1.pesft.band"):
+        bare.check(PROFILES["default"])
+    with pytest.raises(InputError, match="field 'band'"):
         score([], bare, PROFILES["default"])
     hidden = replace(PROFILES["paper"], look="hidden")
     with pytest.raises(InputError, match="field 'projection': this profile needs"):
@@ -213,7 +215,14 @@ def test_original_scores_by_its_own_rules(judge):
     assert score([similar], judge, PROFILES["default"])[0].accuracy == 0
 
 
+def test_a_prompt_longer_than_the_response_it_is_of(judge):
+    with pytest.raises(InputError, match="row 1: field 'prompt_length': must be from 0 to the 2 ids, not 3"):
+        score([Response([1, 2], 3, "a")], judge, PROFILES["paper"])
+
+
 def test_load_judge(judge, tmp_path):
+    with pytest.raises(CheckpointError, match="no such folder"):
+        load_judge(create(write_files(tmp_path / "there")), tmp_path / "nowhere")
     omni = create(write_files(tmp_path))
     bare = load_judge(omni, tmp_path)
     assert bare.band is None and bare.projection is None

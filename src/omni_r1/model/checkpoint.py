@@ -82,7 +82,7 @@ def locate(path: str | Path, revision: str | None = None) -> Path:
     if folder == shipped.MODEL:
         raise CheckpointError(f"{folder}: the miniature's checkpoint is not there; runs/miniature.sh trains it")
     try:
-        patterns = [*COMPANIONS, "config.json", "*.safetensors", INDEX]
+        patterns = [*COMPANIONS, "*.json", "*.safetensors"]  # the band of step images is such a file, too
         return Path(snapshot_download(str(path), revision=revision, allow_patterns=patterns))
     except HFValidationError:
         raise CheckpointError(f"{path}: no such folder") from None

@@ -9,7 +9,7 @@ from torch import nn
 
 from omni_r1.errors import InputError
 from omni_r1.files import read_bytes
-from omni_r1.model import CheckpointError, Omni
+from omni_r1.model import CheckpointError, Omni, checkpoint
 from omni_r1.perpo.reward import Band, Judge
 from omni_r1.pesft.band import BAND
 from omni_r1.pesft.saving import PERCEPTION
@@ -17,12 +17,13 @@ from omni_r1.pesft.saving import PERCEPTION
 ALIGNMENTS = ("next", "same")
 
 
-def load_judge(omni: Omni, folder: str | Path) -> Judge:
-    """The judge of a loaded checkpoint with the band and the projection that lie in its folder, where they do.
+def load_judge(omni: Omni, path: str | Path) -> Judge:
+    """The judge of a checkpoint loaded from `path` (folder, hub id or `miniature`), with the band and the projection
+    that lie beside its weights, where they do.
 
     Raises CheckpointError or InputError, naming the file, for one that cannot be used with this checkpoint.
     """
-    folder = Path(folder)
+    folder = checkpoint.locate(path)
     codebook = omni.model.model.vqmodel.quantize.embedding.weight.detach().cpu().float()
     band = read_band(folder / BAND) if (folder / BAND).exists() else None
     if not (folder / PERCEPTION).exists():

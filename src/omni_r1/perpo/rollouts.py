@@ -74,6 +74,8 @@ class Rollouts:
     ) -> None:
         self.omni, self.backend, self.rows = omni, backend, rows
         self.judge, self.profile, self.options = judge, profile, options
+        for index in range(len(rows)):  # a row that has no answer is told of now, and not hours later
+            prompt_of(rows, index, omni.vocabulary)
         self.draws = Draws(len(rows), options.seed)
         self.sampling = sampling_options(options)
         self.grammar = Grammar(omni.vocabulary, options.mode, options.max_images, options.max_text_tokens)

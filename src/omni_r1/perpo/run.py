@@ -23,8 +23,10 @@ from omni_r1.perpo.upstream import GRPOConfig
 from omni_r1.pesft import checkpoints, continuing
 from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.band import BAND
+from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import rows_of
 from omni_r1.pesft.dataset import Rows
+from omni_r1.pesft.push import claim, push
 from omni_r1.pesft.resumable import LogFile
 from omni_r1.pesft.run import LOG, check_gpus, check_tracker, leave, prepare, shared_arguments, world_size
 from omni_r1.pesft.saving import PERCEPTION, Saver
@@ -38,16 +40,17 @@ def training_arguments(options: PerpoOptions, steps: Path) -> GRPOConfig:
     """
     rows, share = options.mini_batch_size * options.group_size, options.per_device_train_batch_size * world_size()
     if rows % share:
-        words = f"times {world_size()} processes must divide the {rows} responses of a mini-batch"
+        batch = f"{options.per_device_train_batch_size} x {world_size()} processes"
+        words = f"{batch} does not divide the {rows} responses of a mini-batch"
         raise InputError(words, field="per_device_train_batch_size")
     updates = options.train_batch_size // options.mini_batch_size
     arguments = GRPOConfig(
         **shared_arguments(options, steps),
         max_steps=options.max_steps * updates,
+        lr_scheduler_type=options.lr_scheduler_type,
         gradient_accumulation_steps=rows // share,
         steps_per_generation=updates * rows // share,
         num_generations=options.group_size,
-        lr_scheduler_type="constant_with_warmup",  # verl's, with which the paper trained
         warmup_steps=options.warmup_steps,
         beta=0.0,  # the reference and its weight are ours
         gradient_checkpointing=False,  # `checkpoint_layers` does it
@@ -100,6 +103,7 @@ def perpo(options: PerpoOptions) -> int:
     A run that was interrupted and goes on (`resume_from_checkpoint`) samples and learns what an untouched one does.
     """
     check_tracker(options)
+    profile = reward_profile(options)
     output = Path(options.output_path)
     steps = output / "steps"
     omni = load(options.model_path, dtype=options.dtype)
@@ -109,7 +113,8 @@ def perpo(options: PerpoOptions) -> int:
         raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
     rows, data = rows_of(Path(options.train_data), options.max_length, omni)
     folder = checkpoint.locate(options.model_path)
-    judge, profile = load_judge(omni, folder), reward_profile(options)
+    judge = load_judge(omni, options.model_path)
+    judge.check(profile)
     record = continuing.describe(options, data, arguments.world_size)
     if start is not None:
         continuing.check(start.parent.parent / RUN, record)
@@ -118,6 +123,8 @@ def perpo(options: PerpoOptions) -> int:
     transformers.set_seed(options.seed)
     log = LogFile(output / LOG)
     if arguments.should_save:
+        if options.push_to_hub:
+            claim(options.push_to_hub, options.hub_private)
         prepare(output, record, log, checkpoints.step_of(start) if start else 0)
     torch.nn.Module.to(omni.model, arguments.device)  # upstream's own hides its signature
     saver = Saver(omni, options)
@@ -134,15 +141,17 @@ def perpo(options: PerpoOptions) -> int:
             start=start,
         )
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-        finish(trainer, output, options, folder)
+        finish(trainer, output, options, folder, data)
         if arguments.should_save:
             print(f"see {output}")
     leave()
     return 0
 
 
-def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: Path) -> None:
-    """Save what was trained, and beside it what PeSFT left there: the projection and the band of real images."""
+def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: Path, data: Path) -> None:
+    """Save what was trained, beside it what PeSFT left in its folder (the projection and the band of real images), and
+    its card. Then push it, where that is asked for.
+    """
     place = output / "adapter" if options.lora_rank else output
     with writing(place):
         trainer.save_model(str(place))
@@ -152,3 +161,6 @@ def finish(trainer: PerpoTrainer, output: Path, options: PerpoOptions, origin: P
             for name in (PERCEPTION, BAND):
                 if (origin / name).is_file():
                     write_atomic(output / name, (origin / name).read_bytes())
+            write_card(output, options, data, len(trainer.rollouts.rows), output / LOG)
+    if options.push_to_hub and trainer.args.should_save:
+        push(output, options.push_to_hub, "perpo", LOG, adapter=options.lora_rank > 0)

@@ -7,12 +7,14 @@ PeSFT writes it beside its checkpoint; for a checkpoint of another origin, from 
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, OmniError
 from omni_r1.files import write_atomic
 from omni_r1.grammar import response_images
 from omni_r1.model import load
@@ -45,19 +47,29 @@ def write_band(folder: Path, images: Tensor, codebook: Tensor) -> None:
         write_atomic(folder / BAND, json.dumps(Band.learn(images, codebook).to_json()) + "\n")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", help="folder or hub id; only its VQ module is read")
     parser.add_argument("traces", type=Path, help="JSONL of trajectories, as the miniature's corpus makes it")
     parser.add_argument("folder", type=Path, help="where the band is written: the checkpoint's own folder")
-    args = parser.parse_args()
-    omni = load(args.checkpoint, language_model=False)
-    images = target_images(TrajectoryDataset(args.traces, omni.vocabulary, 2**31), omni.vocabulary)
+    args = parser.parse_args(words)
+    try:
+        make(args.checkpoint, args.traces, args.folder)
+    except OmniError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def make(checkpoint: str, traces: Path, folder: Path) -> None:
+    """Learn the band of the images of `traces` and write it into `folder`. Raises OmniError."""
+    omni = load(checkpoint, language_model=False)
+    images = target_images(TrajectoryDataset(traces, omni.vocabulary, 2**31), omni.vocabulary)
     if not len(images):
-        raise InputError("no response has an image", file=args.traces)
-    write_band(args.folder, images, omni.model.model.vqmodel.quantize.embedding.weight)
-    print(f"{len(images)} images; see {args.folder / BAND}")
+        raise InputError("no response has an image", file=traces)
+    write_band(folder, images, omni.model.model.vqmodel.quantize.embedding.weight)
+    print(f"{len(images)} images; see {folder / BAND}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,18 +5,17 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from omni_r1.data.shards import MANIFEST
 from omni_r1.files import read_bytes, read_jsonl, write_atomic
-from omni_r1.options import SHIPPED, PesftOptions
+from omni_r1.options import SHIPPED, PerpoOptions, PesftOptions
 from omni_r1.run_record import RUN
 
 CARD = "README.md"
 TAGS = ["omni-r1", "chameleon", "visual-reasoning", "interleaved-text-and-images"]
-FIGURES = ("loss", "ce_text", "ce_code", "perception", "tokens_per_second")
 ADAPTER = "\n`adapter/` has the low-rank adapter alone, in PEFT's format; the weights here are `{base}` and it.\n"
 CHAMELEON = re.compile("chameleon|anole|omni-?r1", re.IGNORECASE)
 RESEARCH = "chameleon-research-license"
@@ -32,7 +31,7 @@ TEXT = """\
 # {name}
 
 A model of the Chameleon family that reasons by drawing: it answers in text and images, each image a step of the
-reasoning. Made from {base} by perception-aligned supervised fine-tuning (PeSFT) with Omni-R1.
+reasoning. Made from {base} by {method} with Omni-R1.
 
 ## Data
 
@@ -40,7 +39,7 @@ reasoning. Made from {base} by perception-aligned supervised fine-tuning (PeSFT)
 
 ## Recipe
 
-What differs from the defaults of `omni-r1 pesft`, and the seed:
+What differs from the defaults of `omni-r1 {verb}`, and the seed:
 
 {recipe}
 
@@ -77,11 +76,35 @@ what its base and the data above taught it, and was checked on nothing else here
 """
 
 
-def write_card(output: Path, options: PesftOptions, data: Path, rows: int, log: Path) -> None:
+class Stage(NamedTuple):
+    """What a stage of training is called, what it uses of its data, and which figures of its log are told."""
+
+    verb: str
+    method: str
+    used: str
+    figures: tuple[str, ...]
+
+
+PESFT = Stage(
+    "pesft",
+    "perception-aligned supervised fine-tuning (PeSFT)",
+    "",
+    ("loss", "ce_text", "ce_code", "perception", "tokens_per_second"),
+)
+PERPO = Stage(
+    "perpo",
+    "reinforcement of its own answers with a perception reward (PeRPO)",
+    "\n\nOnly the questions and their final answers were used.",
+    ("reward", "accuracy", "format", "perception", "images", "whole_images", "length", "kl", "entropy", "drift"),
+)
+
+
+def write_card(output: Path, options: PesftOptions | PerpoOptions, data: Path, rows: int, log: Path) -> None:
     """Write the card of what was trained on `rows` rows into its folder, which has the run's record.
 
     `data` is the file of the rows, or the manifest of the folder that they are in.
     """
+    stage = PESFT if isinstance(options, PesftOptions) else PERPO
     manifest = json.loads(read_bytes(data)) if data.name == MANIFEST else {}
     source = manifest.get("source", {})
     hub_data = source["name"] if source.get("revision") else None  # files of one's own have no revision
@@ -99,11 +122,13 @@ def write_card(output: Path, options: PesftOptions, data: Path, rows: int, log: 
     text = TEXT.format(
         name=options.push_to_hub or output.resolve().name,
         base=f"`{base}`",
-        data=bullets(described(manifest) or [("file", f"`{data.name}`"), ("rows", f"{rows:,}")]),
+        method=stage.method,
+        verb=stage.verb,
+        data=bullets(described(manifest) or [("file", f"`{data.name}`"), ("rows", f"{rows:,}")]) + stage.used,
         recipe=table(("option", "value"), [*changed(options), ("processes", str(record["processes"]))]),
         versions=", ".join(f"{name} {number}" for name, number in record["versions"].items() if number),
         commit=record["commit"] or "unknown",
-        figures=table(("figure", "value"), figures(log)),
+        figures=table(("figure", "value"), figures(log, stage.figures)),
         adapter=ADAPTER.format(base=base) if options.lora_rank else "",
         licence=terms["text"],
     )
@@ -128,18 +153,20 @@ def described(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in told if value]
 
 
-def changed(options: PesftOptions) -> list[tuple[str, str]]:
+def changed(options: PesftOptions | PerpoOptions) -> list[tuple[str, str]]:
     """The options that are not at their defaults, and the seed; of local files only the name."""
     fields = dataclasses.fields(options)
     values = [(field.name, getattr(options, field.name), field.default) for field in fields]
     return [(name, f"`{shown(value)}`") for name, value, usual in values if value != usual or name == "seed"]
 
 
-def figures(log: Path) -> list[tuple[str, str]]:
-    """The last value of each figure in a run's log, and the number of steps."""
+def figures(log: Path, names: Iterable[str]) -> list[tuple[str, str]]:
+    """The last value of each of the figures in a run's log, and the number of steps."""
     rows = [row for _, row in read_jsonl(log) if isinstance(row, dict)]
     last = {name: value for row in rows for name, value in row.items()}
-    return [("steps", f"{last.get('step', 0):,}")] + [(name, f"{last[name]:.4g}") for name in FIGURES if name in last]
+    return [("steps", f"{last.get('perpo_step', last.get('step', 0)):,.0f}")] + [
+        (name, f"{last[name]:.4g}") for name in names if name in last
+    ]
 
 
 def licences(base: str, manifest: dict[str, Any]) -> dict[str, Any]:

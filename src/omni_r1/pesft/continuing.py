@@ -1,7 +1,7 @@
 """What a run that goes on must have in common with the run before: whatever decides a number.
 
-Free are the options in FREE, the place of the data as long as its bytes are the same, and with the `constant` schedule
-a larger `num_train_epochs` or `max_steps`: with the others the steps that are done would have had other rates.
+Free are the options in FREE, the place of the data as long as its bytes are the same, and at a constant rate a larger
+`num_train_epochs` or `max_steps`: with other schedules the steps that are done would have had other rates.
 """
 
 import json
@@ -13,10 +13,11 @@ from omni_r1.files import read_bytes, sha256, write_atomic
 from omni_r1.options import PerpoOptions, PesftOptions
 from omni_r1.run_record import describe_run
 
-# When something is written, and where; and what is kept or computed twice, with the same numbers.
+# When something is written or told, and where; and what is kept or computed twice, with the same numbers.
 FREE = {"output_path", "train_data", "json_dir", "resume_from_checkpoint", "report_to", "push_to_hub", "hub_private"}
-FREE |= {"gradient_checkpointing", "save_steps", "logging_steps", "sample_steps"}
+FREE |= {"gradient_checkpointing", "save_steps", "logging_steps", "sample_steps", "max_drift"}
 LENGTH = ("num_train_epochs", "max_steps")
+CONSTANT = ("constant", "constant_with_warmup")
 
 
 def describe(options: PesftOptions | PerpoOptions, data: Path, processes: int) -> dict[str, Any]:
@@ -37,9 +38,10 @@ def check(file: Path, record: dict[str, Any]) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no record of the run that is to go on: {getattr(error, 'strerror', None) or error}"
         raise InputError(reason, file=file, field="resume_from_checkpoint") from error
+    asked = record["options"]  # a warm-up that is a share of the run's length is another in a longer one
+    constant = asked["lr_scheduler_type"] in CONSTANT and not asked.get("warmup_ratio")
     for name in differing:
         value = record["options"][name]
-        constant = record["options"].get("lr_scheduler_type", "constant") == "constant"  # PeRPO has no other
         longer = constant and name in LENGTH and 0 < options[name] < value
         if name not in FREE and not longer:
             raise InputError(f"was {options[name]!r} in the run that is to go on, not {value!r}", file=file, field=name)

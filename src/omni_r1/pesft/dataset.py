@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import read_jsonl
 from omni_r1.pesft.losses import IGNORED
-from omni_r1.trajectory import Trajectory
+from omni_r1.trajectory import Trajectory, TrajectoryError
 from omni_r1.vocabulary import Vocabulary
 
 
@@ -39,7 +39,12 @@ class TrajectoryDataset(Dataset):
             if isinstance(row, InputError):
                 raise row
             try:
-                rendered = vocabulary.render(Trajectory.from_json(row))
+                trajectory = Trajectory.from_json(row)
+            except TrajectoryError as error:
+                words = f"{error}; rows in other forms become trajectories by omni-r1 tokenize"
+                raise InputError(words, file=path, row=number) from error
+            try:
+                rendered = vocabulary.render(trajectory)
             except OmniError as error:
                 raise InputError(str(error), file=path, row=number) from error
             if len(rendered.ids) > max_length:

@@ -32,7 +32,7 @@ def claim(name: str, private: bool) -> None:
         raise InputError(f"{name} is there already, and public", field="hub_private")
 
 
-def push(output: Path, name: str, log: str, adapter: bool) -> None:
+def push(output: Path, name: str, verb: str, log: str, adapter: bool) -> None:
     """Upload the checkpoint, its card and log as one commit, in place of an earlier one's weights.
 
     Raises OmniError, saying how to push later, where it does not arrive: what is on the disk is whole.
@@ -41,7 +41,7 @@ def push(output: Path, name: str, log: str, adapter: bool) -> None:
         HfApi().upload_folder(
             repo_id=name,
             folder_path=output,
-            commit_message="Upload by omni-r1 pesft",
+            commit_message=f"Upload by omni-r1 {verb}",
             allow_patterns=[*FILES, log, *([ADAPTER] if adapter else [])],
             ignore_patterns=["*/.*"],  # what a killed run left half written
             delete_patterns=[*WEIGHTS, ADAPTER],

@@ -217,4 +217,4 @@ def finish(trainer: PesftTrainer, output: Path, options: PesftOptions, data: Pat
         if trainer.args.should_save:
             write_card(output, options, data, len(trainer.rows), output / LOG)
     if options.push_to_hub and trainer.args.should_save:
-        push(output, options.push_to_hub, LOG, adapter=options.lora_rank > 0)
+        push(output, options.push_to_hub, "pesft", LOG, adapter=options.lora_rank > 0)

@@ -12,6 +12,7 @@ import argparse
 import base64
 import io
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from omni_r1.data.miniature.world import (
     shifted,
     taller,
 )
+from omni_r1.errors import OmniError
 from omni_r1.model import Omni, load
 from omni_r1.run_record import progress
 from omni_r1.trajectory import Image, Segment, Text, Trajectory, interleave, plain
@@ -224,7 +226,7 @@ def png(grid: Grid) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
     helps = {"base": "captioned pictures", "traces": "gold reasoning", "bench": "held-out questions"}
@@ -240,6 +242,15 @@ def main() -> None:
             one.add_argument("--readings", action="store_true", help="each trace's last drawing and answer as well")
             one.add_argument("--tasks", nargs="+", choices=TASK_NAMES, default=TASK_NAMES, help="in turn")
     args = parser.parse_args()
+    try:
+        write(args)
+    except OmniError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write(args: argparse.Namespace) -> None:
     if args.kind == "bench":
         write_bench(args.out, args.count, args.seed)
         return
@@ -258,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
 
+from omni_r1.errors import InputError
 from omni_r1.perpo.grading import algebra, choices, quantities
 from omni_r1.perpo.grading.canonical import LONGEST, canonical, split_top, ungrouped
 from omni_r1.perpo.grading.chemistry import compare_formulas
@@ -342,8 +343,12 @@ def grade(answer: str | None, gold: str, options: Sequence[str] | None = None) -
     """Whether an answer is worth the same as the gold one, and why; any text at all gets a verdict, within 2 seconds.
 
     `options` are the choices in their order, where they are known: then a letter and its option's text are one.
-    Raises AlgebraError where sympy cannot be started, which is no fault of the answer.
+    Raises InputError for what is no text, AlgebraError where sympy cannot be started, which is no fault of the answer.
     """
+    if not isinstance(answer, str | None) or not isinstance(gold, str):
+        raise InputError(f"both must be texts, not {answer!r} and {gold!r}", field="answer")
+    if isinstance(options, str):
+        raise InputError("must be a list of texts, not one text", field="options")
     if answer is None:
         return Grade(False, "no answer found")
     if max(len(answer), len(gold)) > LONGEST:

@@ -66,6 +66,16 @@ class Judge:
             wide = self.projection.out_features
             raise InputError(f"gives {wide} numbers, a code has {self.codebook.shape[1]}", field="projection")
 
+    def check(self, profile: Profile) -> None:
+        """Raises InputError where the profile needs what this judge lacks."""
+        if profile.look == "band" and self.band is None:
+            made = "PeSFT leaves one, python -m omni_r1.pesft.band makes one of traces"
+            raise InputError(
+                f"this profile needs the band of real step images, and there is none: {made}", field="band"
+            )
+        if profile.look == "hidden" and self.projection is None:
+            raise InputError("this profile needs the projection of PeSFT, and there is none", field="projection")
+
     @cached_property
     def distances(self) -> Tensor:
         """(K, K), made at the first image (`code_distances`)."""
@@ -114,13 +124,13 @@ def score(responses: Sequence[Response], judge: Judge, profile: Profile) -> list
 
 
 def _check(responses: Sequence[Response], judge: Judge, profile: Profile) -> None:
-    if profile.look == "band" and judge.band is None:
-        raise InputError("this profile needs a band of real step images, and the checkpoint has none", field="band")
+    judge.check(profile)
+    for number, each in enumerate(responses, 1):
+        if not 0 <= each.prompt_length <= len(each.ids):
+            words = f"must be from 0 to the {len(each.ids)} ids, not {each.prompt_length}"
+            raise InputError(words, row=number, field="prompt_length")
     if profile.look == "hidden":
-        if judge.projection is None:
-            raise InputError(
-                "this profile needs the projection of PeSFT, and the checkpoint has none", field="projection"
-            )
+        assert judge.projection is not None  # checked
         for number, each in enumerate(responses, 1):
             shape = None if each.hidden is None else tuple(each.hidden.shape)
             if shape != (len(each.ids), judge.projection.in_features):

@@ -43,17 +43,16 @@ class Profile:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise InputError(f"must be a number from 0, not {value!r}", field=name)
         if sum(weights.values()) > 1 + 1e-9 or not self.accuracy + self.format:
-            raise InputError(
-                f"weights of {weights}: they may sum to 1, and not be perception's alone", field="accuracy"
-            )
+            told = ", ".join(f"{name} {value:g}" for name, value in weights.items())
+            raise InputError(f"weights of {told}: at most 1 in all, and not perception's alone", field="accuracy")
         if not self.tau:
-            raise InputError("must be above 0", field="tau")
+            raise InputError("must be a number above 0, not 0", field="tau")
         choices = {"look": Perception, "map": Map, "aggregate": Aggregate, "missing": Missing, "rules": Rules}
         for name, kinds in choices.items():
             if getattr(self, name) not in get_args(kinds):
                 raise InputError(f"must be one of {', '.join(get_args(kinds))}", field=name)
         if self.rules == "original" and (self.look != "smoothness" or self.only_right):
-            raise InputError("the original's rules have only smoothness, and always count it", field="rules")
+            raise InputError("the original's rules have only smoothness, and always count it", field="look")
 
 
 PROFILES = {

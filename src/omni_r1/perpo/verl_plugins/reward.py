@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from omni_r1.errors import InputError
-from omni_r1.model import checkpoint, load
+from omni_r1.model import load
 from omni_r1.perpo.judge import load_judge
 from omni_r1.perpo.reward import PROFILES, Judge, Response, score
 
@@ -21,8 +21,7 @@ def judge_of(model_path: str) -> Judge:
     """The judge a checkpoint makes; loaded once in a process, without its language model."""
     with _loading:
         if model_path not in _judges:
-            folder = checkpoint.locate(model_path)
-            _judges[model_path] = load_judge(load(folder, language_model=False), folder)
+            _judges[model_path] = load_judge(load(model_path, language_model=False), model_path)
         return _judges[model_path]
 
 

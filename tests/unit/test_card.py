@@ -12,11 +12,13 @@ from huggingface_hub.utils import filter_repo_objects
 
 import omni_r1
 from omni_r1.errors import InputError, OmniError
-from omni_r1.options import PesftOptions
+from omni_r1.options import PerpoOptions, PesftOptions
+from omni_r1.perpo.run import perpo
 from omni_r1.pesft import push as pushing
 from omni_r1.pesft.card import CARD, licences, write_card
 from omni_r1.pesft.run import pesft
 from omni_r1.run_record import describe_run
+from perpo_rows import SETTINGS, write_questions
 from pesft_rows import write_rows
 from tiny import write_checkpoint
 
@@ -140,6 +142,26 @@ def test_card_of_a_data_folder(tmp_path):
         assert words in card.text, words
 
 
+def test_what_perpo_made_has_a_card_and_is_pushed(checkpoint, tmp_path, hub):
+    api = hub()
+    questions = write_questions(tmp_path / "questions.jsonl")
+    told = SETTINGS | {"max_steps": 1, "sample_steps": 0, "push_to_hub": NAME}
+    perpo(PerpoOptions(str(checkpoint), str(tmp_path / "out"), str(questions), **told))
+    card = ModelCard.load(tmp_path / "out" / CARD).text
+    last = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
+    for words in (
+        "(PeRPO)",
+        "defaults of `omni-r1 perpo`",
+        "Only the questions",
+        "| group_size | `4` |",
+        "| steps | 1 |",
+    ):
+        assert words in card, words
+    assert f"| reward | {last['reward']:.4g} |" in card and "ce_code" not in card and str(tmp_path) not in card
+    assert api.calls == ["whoami", "create_repo", "auth_check", "upload_folder"]
+    assert {"README.md", "log.jsonl", "model.safetensors"} <= set(api.files) and "run.json" not in api.files
+
+
 def test_licences_that_apply():
     def of(base: str, **manifest) -> tuple[str, str]:
         found = licences(base, manifest)
@@ -211,3 +233,5 @@ def test_contradictions():
     for changed, field in (({"push_to_hub": "draws"}, "push_to_hub"), ({"hub_private": True}, "hub_private")):
         with pytest.raises(InputError, match=f"field '{field}'"):
             PesftOptions("a", "c", train_data="b", **changed)
+        with pytest.raises(InputError, match=f"field '{field}'"):
+            PerpoOptions("a", "c", "b", max_steps=1, **changed)
