@@ -61,6 +61,10 @@ class Candidate:
     changed: float | None = None
     agreement: float | None = None
 
+    @property
+    def image(self) -> Image:
+        return Image(self.codes)
+
 
 def reasoning(row: Traced, drawings: Sequence[Image | None], label: str = "THOUGHT") -> list[Segment]:
     """The first steps of a row, one for each of `drawings`, each behind its words; a None leaves only the words."""
