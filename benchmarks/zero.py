@@ -2,8 +2,8 @@
 
 Steps of text-only chains are drawn several times over, each behind gold drawings of the steps before it, and judged
 against the gold drawing, which bootstrapping never sees. The first table has the share of steps with a right drawing by
-how it was chosen; the second what each filter would do to the drawings that `votes` chooses: how many of the right ones it
-keeps (recall), and how many of those it keeps are right (precision).
+how it was chosen; the second what each filter would do to the drawings that `votes` chooses: how many of the
+right ones it keeps (recall), and how many of those it keeps are right (precision).
 """
 
 import json
@@ -145,7 +145,10 @@ def tables(steps: Sequence[Judged]) -> tuple[list[dict[str, Any]], list[dict[str
     for by in CHOOSERS:
         ways[by] = [step.right[place or 0] for step, place in zip(steps, chosen[by], strict=True)]
     if any(step.answers for step in steps):
-        best = [int(np.argmax(step.answers)) if step.answers else place for step, place in zip(steps, chosen["votes"])]
+        best = [
+            int(np.argmax(step.answers)) if step.answers else place
+            for step, place in zip(steps, chosen["votes"], strict=True)
+        ]
         ways["answer, else votes"] = [step.right[place or 0] for step, place in zip(steps, best, strict=True)]
     ways["any of them"] = [any(step.right) for step in steps]
     choosers = []

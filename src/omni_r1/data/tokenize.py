@@ -212,8 +212,8 @@ def _fill(folder: TokenFolder, source: Source, tokenizer: Tokenizer, options: To
 
 
 def list_rejects(folder: TokenFolder, name: str, most: float | None) -> None:
-    """Write the list of rejects. Raises InputError where no row of `name` is left, or `most` is passed: a share below 1,
-    a number from there on."""
+    """Write the list of rejects. Raises InputError where no row of `name` is left, or `most` is passed (below 1 it is a
+    share)."""
     counts = folder.counts()
     listed = folder.write_rejects()
     rejected = sum(counts["rejected"].values())

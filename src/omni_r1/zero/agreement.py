@@ -12,11 +12,11 @@ import torch
 from omni_r1.generate.backend import SamplingOptions
 from omni_r1.grammar import Grammar
 from omni_r1.model import Omni
-from omni_r1.zero.options import BootstrapOptions
 from omni_r1.perpo.logprobs import NOTHING, TokenScorer
 from omni_r1.trajectory import Trajectory
 from omni_r1.vocabulary import Vocabulary
 from omni_r1.zero.draw import Candidate, Traced, prompt_of, trace
+from omni_r1.zero.options import BootstrapOptions
 
 
 class Likelihood:
@@ -47,7 +47,9 @@ class Likelihood:
             ids[row, : len(whole)] = torch.tensor(whole)
             sets[row, len(before) : len(whole)] = self.grammar.indices(whole, len(before), 2**31)
         ids, sets = ids.to(device), sets.to(device)
-        hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state  # causal: padding behind is not seen
+        hidden = self.model.model(
+            input_ids=ids, use_cache=False
+        ).last_hidden_state  # causal: padding behind is not seen
         return self.scorer(hidden, self.model.lm_head, ids, sets).logps.double().sum(1).tolist()
 
 

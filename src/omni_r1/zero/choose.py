@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from omni_r1.zero.options import BootstrapOptions
 from omni_r1.perpo.reward import Band, energies
 from omni_r1.trajectory import Image
 from omni_r1.zero.draw import Candidate
+from omni_r1.zero.options import BootstrapOptions
 
 FLAT, NOISE, COPY = "flat", "unlike-pictures", "copy"
 UNSURE, DISPUTED, DISAGREES = "unsure", "disputed", "disagrees"
@@ -35,7 +35,7 @@ def looks(candidates: Sequence[Candidate], band: Band, distances: Tensor) -> lis
 
 
 def fault(candidate: Candidate, options: BootstrapOptions) -> str | None:
-    """Why a drawing is not taken, None where nothing speaks against it. What was not measured is not held against it."""
+    """Why a drawing is not taken, None where nothing speaks against it. What was not measured speaks for nothing."""
 
     def below(value: float | None, least: float | None) -> bool:
         return value is not None and least is not None and value < least

@@ -11,16 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from typing import TYPE_CHECKING
-
 from omni_r1.errors import OmniError
 from omni_r1.generate.backend import Backend, Request, SamplingOptions
-from omni_r1.zero.options import BootstrapOptions
 from omni_r1.trajectory import TEMPLATES, Image, Segment, Text, Trajectory, merged
 from omni_r1.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from omni_r1.zero.options import BootstrapOptions
 
 NEXT = "\n"
 
@@ -109,6 +104,11 @@ def seeds_of(name: str, step: int, options: BootstrapOptions) -> list[int]:
     return [int.from_bytes(hashlib.sha256(name).digest()[:7]) for name in names]
 
 
+def lead_of(name: str, options: BootstrapOptions) -> int:
+    """Which lead phrase a row has in the templated form."""
+    return hashlib.sha256(f"{options.seed}:{name}".encode()).digest()[0]
+
+
 def sampling(options: BootstrapOptions, vocabulary: Vocabulary) -> SamplingOptions:
     """One image and nothing else."""
     return SamplingOptions(
@@ -122,9 +122,7 @@ def sampling(options: BootstrapOptions, vocabulary: Vocabulary) -> SamplingOptio
     )
 
 
-def draw(
-    rows: Sequence[Traced], backend: Backend, options: BootstrapOptions, bar: "tqdm | None" = None
-) -> list[list[Candidate]]:
+def draw(rows: Sequence[Traced], backend: Backend, options: BootstrapOptions) -> list[list[Candidate]]:
     """The candidates for the next step of each row, all rows together.
 
     Raises OmniError naming the row where a drawing comes to nothing: a model whose logits are not finite has none to
@@ -137,13 +135,13 @@ def draw(
     places: list[list[int]] = [[] for _ in rows]
     for key, place, completion in backend.stream(requests, sampling(options, vocabulary)):
         if completion.error is not None or completion.trajectory is None:
-            raise OmniError(f"row {rows[key].id!r}: step {len(rows[key].drawings) + 1} is not drawn: {completion.error}")
+            raise OmniError(
+                f"row {rows[key].id!r}: step {len(rows[key].drawings) + 1} is not drawn: {completion.error}"
+            )
         codes = completion.trajectory.response_images[-1].codes
         confidence = math.fsum(completion.logprobs) / len(codes)
         found[key].append(Candidate(codes, seeds[key][place], confidence))
         places[key].append(place)
-        if bar is not None:
-            bar.update()
     for key, candidates in enumerate(found):
         found[key] = [candidates[at] for at in sorted(range(len(candidates)), key=places[key].__getitem__)]
         counts = Counter(candidate.codes for candidate in candidates)

@@ -87,9 +87,14 @@ class BootstrapOptions:
         return [] if self.configs is None else [name.strip() for name in self.configs.split(",")]
 
     @property
+    def agreeing_of_steps(self) -> bool:
+        """Whether the language model is asked how much a drawing and its words agree."""
+        return self.choose_by == "agreement" or self.min_agreement is not None
+
+    @property
     def agreeing(self) -> bool:
-        """Whether the language model is asked how likely something is, beside drawing."""
-        return self.choose_by == "agreement" or self.min_agreement is not None or self.min_answer_gain is not None
+        """Whether it is asked how likely anything is, beside drawing."""
+        return self.agreeing_of_steps or self.min_answer_gain is not None
 
     def generating(self) -> GenerateOptions:
         """The options of `generate` that open the same engine."""

@@ -197,7 +197,7 @@ def trace_rows(
 
 def write_chains(path: Path, count: int, seed: int, tasks: Sequence[str]) -> None:
     """Rows of this project's own format whose rationale is words alone, and the pictures of their questions in a folder
-    beside them. With the same seed and tasks they are the samples of `trace_rows`; of the gold steps nothing is written.
+    beside them. With the same seed and tasks they are the samples of `trace_rows`; no gold step is written.
     """
     rng = np.random.default_rng(seed)
     folder = path.with_suffix("")
@@ -247,7 +247,12 @@ def png(grid: Grid) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
-    helps = {"base": "captioned pictures", "traces": "gold reasoning", "chains": "its words", "bench": "held-out questions"}
+    helps = {
+        "base": "captioned pictures",
+        "traces": "gold reasoning",
+        "chains": "its words",
+        "bench": "held-out questions",
+    }
     for kind, help_text in helps.items():
         one = kinds.add_parser(kind, help=help_text)
         if kind in ("base", "traces"):
