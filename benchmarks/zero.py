@@ -104,17 +104,17 @@ def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
     drawn = draw(rows, backend, options)
     out = []
     for row, (task, grid), [first], others in zip(rows, wanted, greedy, drawn, strict=True):
-        for one, score in zip(others, looks(others, band, distances), strict=True):
-            one.looks, one.changed = score, changed(one.codes, [*row.pictures, *row.drawings])
+        for each, score in zip(others, looks(others, band, distances), strict=True):
+            each.looks, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
         right = verdicts(omni, [first, *others], grid)
         out.append(Judged(task, right[0], others, right[1:], []))
     for found, agreements in zip(out, step_agreements(rows, drawn, options, likely), strict=True):
-        for one, agreement in zip(found.candidates, agreements, strict=True):
-            one.agreement = agreement
+        for each, agreement in zip(found.candidates, agreements, strict=True):
+            each.agreement = agreement
     if asked.draw_as == "trace":
         for row, found in zip(rows, out, strict=True):
             if len(row.drawings) == len(row.steps) - 1:
-                finished = [replace(row, drawings=[*row.drawings, one.image]) for one in found.candidates]
+                finished = [replace(row, drawings=[*row.drawings, each.image]) for each in found.candidates]
                 found.answers = answer_gains(finished, options, likely)
     return out
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from omni_r1.errors import OmniError
 from omni_r1.generate.backend import Backend, Request, SamplingOptions
-from omni_r1.trajectory import TEMPLATES, Image, Segment, Text, Trajectory, merged
+from omni_r1.trajectory import Image, Segment, Text, Trajectory, merged, plain, templated
 from omni_r1.vocabulary import Vocabulary
 from omni_r1.zero.options import BootstrapOptions
 
@@ -77,8 +77,8 @@ def trace(row: Traced, drawings: Sequence[Image | None], template: str) -> Traje
     if row.conclusion:
         rationale.append(Text(f"{NEXT}{row.conclusion}"))
     if template == "plain":
-        return TEMPLATES["plain"](row.question, rationale, row.answer)
-    return TEMPLATES["templated"](row.question, rationale, row.answer, lead=row.lead)
+        return plain(row.question, rationale, row.answer)
+    return templated(row.question, rationale, row.answer, lead=row.lead)
 
 
 def captions(row: Traced, drawings: Sequence[Image | None]) -> Trajectory:

@@ -98,6 +98,7 @@ class BootstrapOptions:
 
     def generating(self) -> GenerateOptions:
         """The options of `generate` that open the same engine."""
-        shared = ("input", "model_path", "do_sample", "temperature", "top_p", "top_k", "guidance_scale", "seed")
-        shared += ("backend", "tensor_parallel_size", "batch_size", "compile", "device", "dtype")
+        sampling = ("do_sample", "temperature", "top_p", "top_k", "guidance_scale", "seed")
+        engine = ("backend", "tensor_parallel_size", "batch_size", "compile", "device", "dtype")
+        shared = ("input", "model_path", *sampling, *engine)
         return GenerateOptions(mode="image-only", **{name: getattr(self, name) for name in shared})

@@ -130,10 +130,14 @@ class Bootstrapper:
             left = iter(keys)
             question: list[Segment] = []
             for part in each.sample.question:
-                codes = self.pictures.known[next(left)] if isinstance(part, Picture) else None
-                if isinstance(part, Picture) and isinstance(codes, str):
+                if not isinstance(part, Picture):
+                    question.append(part)
+                    continue
+                codes = self.pictures.known[next(left)]
+                if isinstance(codes, str):
                     each.drop("broken-image", codes, part.field)
-                question.append(part if not isinstance(part, Picture) else Image(codes if codes else ()))
+                else:
+                    question.append(Image(codes))
             each.row.question = tuple(question)
         for key in [key for keys in asked for key in keys]:
             self.pictures.forget(key)

@@ -21,7 +21,7 @@ ABBREVIATION = re.compile(
 FEWEST_WORDS = 3  # a piece of less is no step of its own
 CHOICE = re.compile(r"\(([A-Z])\)")
 CLOSING = re.compile(r"\b(?:answer|correct|choice|option)\b", re.IGNORECASE)
-ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s+(?:is|:)", re.I)
+ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s*(?:is\b|:)", re.I)
 INFERRED = re.compile(r"^(?:so|therefore|thus|hence|consequently|in conclusion|in summary)\b", re.IGNORECASE)
 LONGEST_CONCLUSION = 300  # characters
 
