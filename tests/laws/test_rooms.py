@@ -28,7 +28,7 @@ ROOMS = {
     "perpo": {"generate", "perpo.reward", "pesft"},
     "zero": {"perpo"},
     "bench": {"generate", "perpo.reward"},
-    "show": {"bench"},
+    "show": {"bench", "data"},
 }
 ROOMS["cli"] = set(ROOMS)
 

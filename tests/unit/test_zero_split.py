@@ -125,4 +125,8 @@ def test_more_letters_than_six():
 
 def test_reaching_the_answer_without_choices():
     assert reaches("So it is Blue.", "blue", ()) and not reaches("bluebell", "blue", ())
-    assert reaches("3.5 cm (half)", "(half)", ()) and reaches("(B)", "B", ["x", "y"]) and not reaches("(A)", "B", ["x", "y"])
+    assert (
+        reaches("3.5 cm (half)", "(half)", ())
+        and reaches("(B)", "B", ["x", "y"])
+        and not reaches("(A)", "B", ["x", "y"])
+    )
