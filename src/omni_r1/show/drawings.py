@@ -15,6 +15,7 @@ from omni_r1.model import Omni, load
 from omni_r1.run_record import REPORT, RUN
 from omni_r1.show.overview import circumstances, options_of
 from omni_r1.show.records import as_data, escape, fingerprint, read_object
+from omni_r1.show.strip import panel, prose
 
 DRAWINGS, MANIFEST = "drawings", "manifest.json"
 HERE = Path(__file__).parent
@@ -54,10 +55,9 @@ class Sheet:
             raise InputError(f"is no drawing: {error!r}", field=str(line.get("id"))) from error
         verdict = "right" if line.get("taken") else "wrong"
         reason = line.get("reason") or ("taken" if line.get("taken") else "another was taken")
-        return (
-            f'<li class="panel step {verdict}"><div class="caption"><p class="prose" dir="auto">{escape(words)}</p></div>'
-            f"{as_data(picture, f'drawing of step {step}', WIDTH)}"
-            f'<div class="note"><b>{escape(reason)}</b><dl class="scores">{scores}</dl></div></li>'
+        drawing = as_data(picture, f"drawing of step {step}", WIDTH)
+        return panel(
+            f"step {verdict}", prose(words), drawing, f'<b>{escape(reason)}</b><dl class="scores">{scores}</dl>'
         )
 
     def rows(self, title: str, about: str, rows: Sequence[Sequence[dict[str, Any]]]) -> str:
@@ -106,7 +106,8 @@ def page(run_dir: Path) -> str:
     drawn = Counter(str(line.get("reason") or "sound") for lines in by_row.values() for line in lines)
     said = ", ".join(f"{reason} {count:,}" for reason, count in drawn.most_common())
     return Template((HERE / "training.html").read_text(encoding="utf-8")).substitute(
-        policy=f"default-src 'none'; img-src data:; style-src {fingerprint(style)}; base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; img-src data:; style-src {fingerprint(style)}; "
+        "base-uri 'none'; form-action 'none'",
         style=style,
         name=escape(run_dir.resolve().name),
         title="What was drawn for chains of thought",
