@@ -108,8 +108,8 @@ def report(run_dir: str | Path) -> Path:
 
 
 def report_verb(options: "ReportOptions") -> int:
-    """The verb. A bootstrapped folder has a page of its own; so has a training run, and one for each sample of answers that
-    was kept on its way.
+    """The verb. A bootstrapped folder has a page of its own; so has a training run, and one for each sample of answers
+    that was kept on its way.
 
     Exit code 2 where something of a run could not be shown.
     """
