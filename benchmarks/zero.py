@@ -35,7 +35,7 @@ from omni_r1.zero.choose import changed, choose, commonest, looks
 from omni_r1.zero.draw import Candidate, Traced, draw
 from omni_r1.zero.options import BootstrapOptions
 
-CHOOSERS = ("first", "confidence", "votes", "agreement")
+CHOOSERS = ("first", "confidence", "votes", "agreement", "answer")
 # Score -> thresholds tried; a drawing is kept where its score is no less.
 FILTERS: dict[str, tuple[float, ...]] = {
     "varied": (1 / 128, 3 / 128),  # 1 less the share of the commonest code
@@ -44,7 +44,7 @@ FILTERS: dict[str, tuple[float, ...]] = {
     "confidence": (-0.1, -0.03, -0.01),
     "votes": (0.5, 0.75, 1.0),
     "agreement": (0.0, 0.02, 0.05),
-    "answer": (0.0, 1.0, 2.0),
+    "answer_gain": (0.0, 1.0, 2.0),
 }
 
 
@@ -73,7 +73,6 @@ class Judged:
     greedy: bool
     candidates: list[Candidate]
     right: list[bool]
-    answers: list[float]
 
 
 def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
@@ -107,7 +106,7 @@ def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
         for each, score in zip(others, looks(others, band, distances), strict=True):
             each.looks, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
         right = verdicts(omni, [first, *others], grid)
-        out.append(Judged(task, right[0], others, right[1:], []))
+        out.append(Judged(task, right[0], others, right[1:]))
     for found, agreements in zip(out, step_agreements(rows, drawn, options, likely), strict=True):
         for each, agreement in zip(found.candidates, agreements, strict=True):
             each.agreement = agreement
@@ -115,7 +114,8 @@ def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
         for row, found in zip(rows, out, strict=True):
             if len(row.drawings) == len(row.steps) - 1:
                 finished = [replace(row, drawings=[*row.drawings, each.image]) for each in found.candidates]
-                found.answers = answer_gains(finished, options, likely)
+                for each, gain in zip(found.candidates, answer_gains(finished, options, likely), strict=True):
+                    each.answer_gain = gain
     return out
 
 
@@ -130,8 +130,6 @@ def score_of(step: Judged, place: int, name: str) -> float | None:
     one = step.candidates[place]
     if name == "varied":
         return 1 - commonest(one.codes)
-    if name == "answer":
-        return step.answers[place] if step.answers else None
     return getattr(one, name)
 
 
@@ -144,12 +142,6 @@ def tables(steps: Sequence[Judged]) -> tuple[list[dict[str, Any]], list[dict[str
     ways = {"greedy": [step.greedy for step in steps]}
     for by in CHOOSERS:
         ways[by] = [step.right[place or 0] for step, place in zip(steps, chosen[by], strict=True)]
-    if any(step.answers for step in steps):
-        best = [
-            int(np.argmax(step.answers)) if step.answers else place
-            for step, place in zip(steps, chosen["votes"], strict=True)
-        ]
-        ways["answer, else votes"] = [step.right[place or 0] for step, place in zip(steps, best, strict=True)]
     ways["any of them"] = [any(step.right) for step in steps]
     choosers = []
     for way, right in ways.items():

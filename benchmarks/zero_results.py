@@ -15,7 +15,7 @@ from tables import markdown, put_section
 TITLES = {
     "annotated": "PeSFT on gold drawings",
     "text": "PeSFT without drawings",
-    "unfiltered": "Zero, one round, first drawing of each step",
+    "unfiltered": "Zero, first round without its filter",
     "zero-1": "Zero, first round",
     "zero-2": "Zero, second round",
     "zero-perpo": "Zero, second round + PeRPO",

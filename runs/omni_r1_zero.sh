@@ -56,13 +56,13 @@ for seed in $seeds; do
     measure "zero-perpo/$seed" "$work/zero-perpo/$seed/model"
 done
 
-# The comparison. `unfiltered` takes the first drawing of each step, whatever it is.
+# The comparison. `unfiltered` takes every drawing, whatever it is.
 stage gold $corpus traces "$base" "$work/gold/traces.jsonl" --count "$rows" --seed 2
 stage text $corpus traces "$base" "$work/gold/text.jsonl" --count "$rows" --seed 2 --without-drawings
 for seed in $seeds; do
     learn "annotated/$seed" "$work/gold/traces.jsonl" "$seed"
     learn "text/$seed" "$work/gold/text.jsonl" "$seed" --perception-weight 0
-    drawing "unfiltered/$seed" miniature "$base" "$seed" --candidates 1 --choose-by first
+    drawing "unfiltered/$seed" miniature "$base" "$seed" --min-confidence=-1000
     learn "unfiltered/$seed" "$work/unfiltered/$seed/drawn" "$seed"
 done
 

@@ -125,7 +125,7 @@ def test_candidates_are_those_of_their_seeds_alone(omni):
 def test_scores_and_faults():
     assert commonest((1, 1, 1, 2)) == 0.75
     assert changed((1, 2, 3, 4), [Image((1, 2, 3, 5)), Image((0, 0, 0, 0))]) == 0.25 and changed((1,), []) == 1
-    given = one(1, 1, 1, 2, looks=0.3, changed=0.25, votes=0.5, agreement=-0.1)
+    given = one(1, 1, 1, 2, looks=0.3, changed=0.25, votes=0.5, agreement=-0.1, answer_gain=0.2)
     for name, value, reason in [
         ("max_flat", 0.7, "flat"),
         ("min_looks", 0.4, "unlike-pictures"),
@@ -133,6 +133,7 @@ def test_scores_and_faults():
         ("min_confidence", -0.5, "unsure"),
         ("min_votes", 0.6, "disputed"),
         ("min_agreement", 0.0, "disagrees"),
+        ("min_answer_gain", 0.5, "answer-unmoved"),
     ]:
         assert fault(given, BootstrapOptions(**NEEDED, **{name: value})) == reason
     assert fault(given, BootstrapOptions(**NEEDED)) is None
@@ -141,12 +142,15 @@ def test_scores_and_faults():
 
 def test_which_one_is_taken():
     found = [
-        one(1, votes=0.25, confidence=-0.1, agreement=0.2),
-        one(2, votes=0.5, confidence=-0.3, agreement=0.9),
-        one(2, votes=0.5, confidence=-0.2, agreement=0.8),
+        one(1, votes=0.25, confidence=-0.1, agreement=0.2, answer_gain=2.0),
+        one(2, votes=0.5, confidence=-0.3, agreement=0.9, answer_gain=-1.0),
+        one(2, votes=0.5, confidence=-0.2, agreement=0.8, answer_gain=1.0),
     ]
     sound = [None] * 3
-    assert [choose(found, sound, by) for by in ("first", "confidence", "votes", "agreement")] == [0, 0, 2, 1]
+    ways = ("first", "confidence", "votes", "agreement", "answer")
+    assert [choose(found, sound, by) for by in ways] == [0, 0, 2, 1, 0]
+    early = [replace(each, answer_gain=None) for each in found]
+    assert choose(early, sound, "answer") == 2
     assert choose(found, ["flat", None, "flat"], "votes") == 1 and choose(found, ["flat"] * 3, "first") is None
     assert choose([found[2], found[2]], sound[:2], "votes") == 0
 
@@ -198,7 +202,8 @@ def test_m3cot_rows_whose_reasoning_goes_elsewhere(run, tmp_path):
 def test_what_filters_drop_is_told(run, tmp_path):
     source = chains(tmp_path / "in", 6)
     assert run(source, tmp_path / "all") == 0
-    least = sorted(each["scores"]["confidence"] for each in drawings(tmp_path / "all"))[2]
+    scores = sorted(each["scores"]["confidence"] for each in drawings(tmp_path / "all"))
+    least = (scores[1] + scores[2]) / 2  # they are rounded
     assert run(source, tmp_path / "out", "--min-confidence", str(least)) == 0
     told = drawings(tmp_path / "out")
     rejects = {each["id"]: each for each in map(json.loads, (tmp_path / "out" / "rejects.jsonl").open())}
@@ -206,6 +211,19 @@ def test_what_filters_drop_is_told(run, tmp_path):
     assert dropped and {each["id"] for each in told if not each["written"]} == dropped
     assert all((each["reason"] == "unsure") == (each["scores"]["confidence"] < least) for each in told)
     assert all(each["taken"] == (each["reason"] is None) for each in told)
+
+
+def test_the_answer_decides_among_the_last_drawings(run, tmp_path):
+    more = ("--do-sample", "--candidates", "3", "--choose-by", "answer")
+    assert run(chains(tmp_path / "in", 6), tmp_path / "out", *more) == 0
+    told = drawings(tmp_path / "out")
+    assert any("answer_gain" in each["scores"] for each in told)
+    for name in {each["id"] for each in told}:
+        last = max(each["step"] for each in told if each["id"] == name)
+        of = [each for each in told if each["id"] == name and "answer_gain" in each["scores"]]
+        assert {each["step"] for each in of} == {last} and len(of) == 3
+        gains = [each["scores"]["answer_gain"] for each in of]
+        assert [gain for each, gain in zip(of, gains, strict=True) if each["taken"]] == [max(gains)]
 
 
 def test_drawings_that_are_there_already_are_not_redrawn(run, tmp_path):
@@ -285,6 +303,7 @@ def test_no_drawing_of_a_step_is_read(run, tmp_path):
         ({"min_votes": 1.5}, "min_votes"),
         ({"max_steps": 0}, "max_steps"),
         ({"draw_as": "caption", "min_answer_gain": 0.0}, "min_answer_gain"),
+        ({"draw_as": "caption", "choose_by": "answer"}, "choose_by"),
         ({"temperature": 0.5}, "do_sample"),
         ({"device": "cuda:0,"}, "device"),
     ],

@@ -14,7 +14,7 @@ from omni_r1.zero.draw import Candidate
 from omni_r1.zero.options import BootstrapOptions
 
 FLAT, NOISE, COPY = "flat", "unlike-pictures", "copy"
-UNSURE, DISPUTED, DISAGREES = "unsure", "disputed", "disagrees"
+UNSURE, DISPUTED, DISAGREES, UNMOVED = "unsure", "disputed", "disagrees", "answer-unmoved"
 
 
 def commonest(codes: Sequence[int]) -> float:
@@ -52,6 +52,8 @@ def fault(candidate: Candidate, options: BootstrapOptions) -> str | None:
         return DISPUTED
     if below(candidate.agreement, options.min_agreement):
         return DISAGREES
+    if below(candidate.answer_gain, options.min_answer_gain):
+        return UNMOVED
     return None
 
 
@@ -59,7 +61,8 @@ def choose(candidates: Sequence[Candidate], faults: Sequence[str | None], by: st
     """Place of the candidate that is taken, of those without a fault; None where all have one.
 
     `first` takes the first, `confidence` the one the sampler was surest of, `votes` one of the image that most of them
-    are, the surest in a draw, and `agreement` the one that its words say most about.
+    are, the surest in a draw, `agreement` the one that its words say most about, and `answer` for the last step the
+    one that makes the gold answer likeliest, before it as `votes`.
     """
     left = [place for place, reason in enumerate(faults) if reason is None]
     if not left:
@@ -73,6 +76,7 @@ def choose(candidates: Sequence[Candidate], faults: Sequence[str | None], by: st
             "confidence": (one.confidence,),
             "votes": (one.votes, one.confidence),
             "agreement": (one.agreement or 0.0,),
+            "answer": (one.answer_gain or 0.0, one.votes, one.confidence),
         }
         return (*scores[by], -place)
 

@@ -45,7 +45,8 @@ class Candidate:
     """A drawing of a step: its codes, the seed it came from, and what is known of it.
 
     `confidence`: mean log-prob of its codes under the distribution it was sampled from, in nats. `votes`: share of the
-    step's candidates that are the same image. `looks`, `changed` and `agreement` are None where nobody asked.
+    step's candidates that are the same image. The others are None where nobody asked, and `answer_gain` before the last
+    step too.
     """
 
     codes: tuple[int, ...]
@@ -55,6 +56,7 @@ class Candidate:
     looks: float | None = None
     changed: float | None = None
     agreement: float | None = None
+    answer_gain: float | None = None
 
     @property
     def image(self) -> Image:

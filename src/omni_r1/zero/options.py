@@ -30,7 +30,9 @@ class BootstrapOptions:
     )
     max_length: int = option(5100, help="most tokens of a row; a longer one is a reject")
     candidates: int = option(1, help="drawings of a step, of which one is taken")
-    choose_by: Literal["first", "confidence", "votes", "agreement"] = option("votes", help="which drawing is taken")
+    choose_by: Literal["first", "confidence", "votes", "agreement", "answer"] = option(
+        "votes", help="which drawing is taken"
+    )
     do_sample: bool = option(False, help="sample drawings instead of taking the most likely codes")
     temperature: float = option(1.0, help="sampling temperature")
     top_p: float = option(1.0, help="nucleus of sampling")
@@ -51,7 +53,7 @@ class BootstrapOptions:
         None, help="drop drawings that their words make less likely than this, in nats a code more than without words"
     )
     min_answer_gain: float | None = option(
-        None, help="drop rows whose drawings make the gold answer less likely than this, in nats more than without"
+        None, help="drop last drawings that make the gold answer less likely than this, in nats more than no drawings"
     )
     max_rejects: float | None = option(
         None, help="most rows that may be rejected, below 1 as a share; with more the folder is not finished"
@@ -78,8 +80,9 @@ class BootstrapOptions:
                 raise InputError(f"is a share, at most 1, not {getattr(self, name)}", field=name)
         if self.candidates > 1 and not self.do_sample:
             raise InputError("needs do_sample: greedy decoding gives one drawing every time", field="candidates")
-        if self.min_answer_gain is not None and self.draw_as == "caption":
-            raise InputError("is for a model that knows traces: draw_as trace", field="min_answer_gain")
+        if self.asking_for_answers and self.draw_as == "caption":
+            name = "choose_by" if self.choose_by == "answer" else "min_answer_gain"
+            raise InputError("asks a model that knows traces for the answer: draw_as trace", field=name)
         self.generating()  # checks what is of sampling, engine and device
 
     @property
@@ -87,14 +90,14 @@ class BootstrapOptions:
         return [] if self.configs is None else [name.strip() for name in self.configs.split(",")]
 
     @property
-    def agreeing_of_steps(self) -> bool:
+    def asking_for_words(self) -> bool:
         """Whether the language model is asked how much a drawing and its words agree."""
         return self.choose_by == "agreement" or self.min_agreement is not None
 
     @property
-    def agreeing(self) -> bool:
-        """Whether it is asked how likely anything is, beside drawing."""
-        return self.agreeing_of_steps or self.min_answer_gain is not None
+    def asking_for_answers(self) -> bool:
+        """Whether it is asked how much likelier drawings make the gold answer."""
+        return self.choose_by == "answer" or self.min_answer_gain is not None
 
     def generating(self) -> GenerateOptions:
         """The options of `generate` that open the same engine."""

@@ -8,7 +8,7 @@ a run that is killed loses one chunk at most, and draws it again from the same s
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from omni_r1.zero.split import reaches, split
 from omni_r1.zero.validate import validate
 
 DRAWINGS = "drawings"
+SCORES = ("confidence", "votes", "changed", "looks", "agreement", "answer_gain")
 # These decide nothing, or are in made_of.
 HOW = {"input", "model_path", "output_path", "configs", "revision", "max_rejects", "batch_size", "device", "cache_path"}
 HOW |= {"compile", "tensor_parallel_size"}
@@ -80,12 +81,6 @@ class Bootstrapper:
         self._see(rows)
         while drawing := [each for each in rows if not each.reject and len(each.row.drawings) < len(each.row.steps)]:
             self._round(drawing)
-        finished = [each for each in rows if not each.reject]
-        if self.likely is not None and self.options.min_answer_gain is not None:
-            gains = answer_gains([each.row for each in finished], self.options, self.likely)
-            for each, gain in zip(finished, gains, strict=True):
-                if gain < self.options.min_answer_gain:
-                    each.drop("answer-unmoved", f"its drawings move the answer by {gain:.2f} nats")
         written = [self._written(each) for each in rows if not each.reject]
         rejects = [each if isinstance(each, Reject) else each.reject for each in outcomes]
         told = [line | {"written": each.reject is None} for each in rows for line in each.told]
@@ -167,17 +162,28 @@ class Bootstrapper:
             for candidates in drawn:
                 for one in candidates:
                     one.looks = next(scores)
-        if self.likely is not None and self.options.agreeing_of_steps:
+        if self.likely is not None and self.options.asking_for_words:
             for candidates, found in zip(drawn, step_agreements(rows, drawn, self.options, self.likely), strict=True):
                 for one, agreement in zip(candidates, found, strict=True):
                     one.agreement = agreement
+
+        if self.likely is not None and self.options.asking_for_answers:
+            last = [
+                (replace(row, drawings=[*row.drawings, one.image]), one)
+                for row, candidates in zip(rows, drawn, strict=True)
+                for one in candidates
+                if len(row.drawings) == len(row.steps) - 1
+            ]
+            gains = answer_gains([row for row, _ in last], self.options, self.likely)
+            for (_, one), gain in zip(last, gains, strict=True):
+                one.answer_gain = gain
 
     def _told(
         self, each: Begun, candidates: list[Candidate], faults: list[str | None], taken: int | None
     ) -> Iterator[dict[str, Any]]:
         """A line for each drawing of a step: where it came from, what it scored, what became of it."""
         for place, (one, reason) in enumerate(zip(candidates, faults, strict=True)):
-            scores = {name: getattr(one, name) for name in ("confidence", "votes", "changed", "looks", "agreement")}
+            scores = {name: getattr(one, name) for name in SCORES}
             yield {
                 "id": each.row.id,
                 "step": len(each.row.drawings) + 1,
@@ -222,7 +228,9 @@ def bootstrap(options: BootstrapOptions) -> int:
     try:
         if not folder.finished:
             name = next(iter(drawn_by.values()), "")[:12]
-            likely = _likelihood(options, omni, backend) if options.agreeing else None
+            likely = (
+                _likelihood(options, omni, backend) if options.asking_for_words or options.asking_for_answers else None
+            )
             seen = (
                 open_looks(options, omni, folder_of_model, source, pictures) if options.min_looks is not None else None
             )
