@@ -9,7 +9,7 @@ right ones it keeps (recall), and how many of those it keeps are right (precisio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,8 @@ def main() -> None:
     steps = judged_steps(omni_r1.load(asked.model_path), asked)
     choosers, filters = tables(steps)
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(asked.json_path, json.dumps({"run": run, "choosers": choosers, "filters": filters}, indent=1) + "\n")
+    found = {"run": run, "choosers": choosers, "filters": filters, "steps": [asdict(step) for step in steps]}
+    write_atomic(asked.json_path, json.dumps(found) + "\n")
     about = f"{len(steps)} steps of {asked.rows} questions, {asked.candidates} candidates, drawn as {asked.draw_as}"
     content = f"{about}; {made_with(run)}.\n\n{markdown(choosers)}\n{markdown(filters)}"
     print(content)
