@@ -75,9 +75,10 @@ def serve(model: str) -> None:
     from omni_r1.data import tokenize
     from omni_r1.generate import runner
     from omni_r1.model import load
+    from omni_r1.zero import run as zero
 
     loaded = load(model)
-    for module in (runner, run, tokenize):
+    for module in (runner, run, tokenize, zero):
         module.load = functools.partial(_loaded, loaded, model)  # type: ignore[attr-defined]
     for line in sys.stdin:
         order = json.loads(line)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from omni_r1 import __version__, options
 from omni_r1.errors import InputError, OmniError
 from omni_r1.option_parser import parse
+from omni_r1.zero.options import BootstrapOptions
 
 
 class Verb(NamedTuple):
@@ -27,6 +28,9 @@ VERBS = {
     ),
     "pesft": Verb("omni_r1.pesft.run:pesft", options.PesftOptions, "fine-tune a checkpoint on trajectories"),
     "perpo": Verb("omni_r1.perpo.run:perpo", options.PerpoOptions, "reinforce a checkpoint on its own answers"),
+    "bootstrap": Verb(
+        "omni_r1.zero.run:bootstrap", BootstrapOptions, "draw the steps of reasoning in text alone, for training"
+    ),
     "bench": Verb("omni_r1.bench.run:bench", options.BenchOptions, "answer and grade a benchmark"),
     "bench compare": Verb(
         "omni_r1.show.compare:compare_verb", options.CompareOptions, "say whether runs on the same questions differ"

@@ -26,9 +26,9 @@ ROOMS = {
     "perpo.grading": {"trajectory"},
     "perpo.reward": {"grammar", "perpo.grading"},
     "perpo": {"generate", "perpo.reward", "pesft"},
-    "zero": {"generate", "perpo.reward"},
+    "zero": {"perpo"},
     "bench": {"generate", "perpo.reward"},
-    "show": {"bench"},
+    "show": {"bench", "data"},
 }
 ROOMS["cli"] = set(ROOMS)
 

@@ -331,7 +331,7 @@ def test_other_data_or_checkpoint_in_the_same_folder(run, tmp_path, capsys, monk
     (tmp_path / "foreign" / "shards").mkdir(parents=True)
     (tmp_path / "foreign" / "shards" / "00000.parquet").write_bytes(b"mine")
     assert run(source, "jsonl", tmp_path / "foreign") == 2
-    assert "has files that no run of tokenize tells of" in capsys.readouterr().err
+    assert "has files that no run tells of" in capsys.readouterr().err
     (tmp_path / "out" / "run.json").write_text("{}")
     assert run(source, "jsonl", tmp_path / "out") == 2
     assert "cannot be gone on with" in capsys.readouterr().err
@@ -409,7 +409,7 @@ def test_dataset_refuses(tokens, omni, tmp_path):
     longest = max(map(dataset.length, range(len(dataset))))
     assert TokenDataset(tokens, omni.vocabulary, max_length=longest)
     refused(f"{longest} tokens, more than max_length {longest - 1}, as [0-9]+ of 51 rows", max_length=longest - 1)
-    refused("no manifest.json: not a folder of omni-r1 tokenize", folder=tmp_path)
+    refused("no manifest.json: not a folder of omni-r1 tokenize or bootstrap", folder=tmp_path)
     other = dataclasses.replace(omni.vocabulary, eoi=omni.vocabulary.eoi + 1)
     with pytest.raises(InputError, match="manifest.json: field 'vocabulary': .* is not this checkpoint's"):
         TokenDataset(tokens, other)
@@ -429,7 +429,7 @@ def test_dataset_refuses(tokens, omni, tmp_path):
     (tokens / "manifest.json").write_text("{")
     refused("manifest.json: cannot be read")
     (tokens / "manifest.json").unlink()
-    refused("no manifest.json: it is not finished; the same `omni-r1 tokenize` goes on, or says why it cannot")
+    refused("no manifest.json: it is not finished; the same command goes on, or says why it cannot")
 
 
 def test_a_damaged_page_is_seen(tokens, omni):

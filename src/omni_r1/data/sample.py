@@ -38,7 +38,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Sample:
-    """A question, the reasoning that leads to its answer, and the answer. `meta`: what else the data set says of it."""
+    """A question, the reasoning that leads to its answer, and the answer. `meta`: what else the data set says of it.
+
+    `choices`: what the answer is a letter of, where it is one.
+    """
 
     id: str
     place: Place
@@ -46,6 +49,7 @@ class Sample:
     rationale: tuple[Part, ...]
     answer: str
     meta: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Shards of token ids: parquet files in the folder that `omni-r1 tokenize` makes, and how a trainer reads them.
+"""Shards of token ids: parquet files that `omni-r1 tokenize` and `bootstrap` make, and how a trainer reads them.
 
 A row group holds few rows and pages have checksums, so that any row is read from the mapped file in a moment, nothing
 is unpacked into a cache, and any number of processes may read the same folder.
@@ -76,7 +76,7 @@ def shard_bytes(rows: list[TokenRow]) -> bytes:
 
 
 class TokenDataset(Dataset):
-    """Rows of a folder made by `omni-r1 tokenize`.
+    """Rows of a folder made by `omni-r1 tokenize` or `bootstrap`.
 
     Raises InputError for a folder that is not finished, was made with another vocabulary, is damaged, or has a row of
     more than `max_length` tokens.
@@ -168,9 +168,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What a finished folder says of itself. Raises InputError for any other folder."""
     file = folder / MANIFEST
     if not file.is_file():
-        unfinished = "it is not finished; the same `omni-r1 tokenize` goes on, or says why it cannot"
+        unfinished = "it is not finished; the same command goes on, or says why it cannot"
         known = folder.is_dir() and (folder / SHARDS).is_dir()
-        raise InputError(f"no {MANIFEST}: {unfinished if known else 'not a folder of omni-r1 tokenize'}", file=folder)
+        raise InputError(
+            f"no {MANIFEST}: {unfinished if known else 'not a folder of omni-r1 tokenize or bootstrap'}", file=folder
+        )
     try:
         manifest = json.loads(read_bytes(file, MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:

@@ -1,6 +1,7 @@
-"""The folder `omni-r1 tokenize` makes, so that it may be killed at any moment and ends with the same files.
+"""A folder of shards, which may be killed at any moment while it is made and ends with the same files.
 
 A shard is written whole, then the log gets a line with its sum, the rejects up to it, and how far the source was read.
+What else is told of a shard is a file of its own in a folder beside, there before the line is and summed up in it too.
 A run that goes on keeps the shards that are as the log says, up to the first that is not, and reads on behind them.
 `manifest.json` comes last: with it the folder is finished.
 """
@@ -8,7 +9,7 @@ A run that goes on keeps the shards that are as the log says, up to the first th
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,21 @@ SUMMED = ("rows", "tokens", "target_tokens", "images", "target_images")
 class TokenFolder:
     """A folder of shards, fresh or gone on with.
 
-    `made_of`: all that decides the content. Raises InputError where what is there was made of something else, or is no
-    work of this verb.
+    `made_of`: all that decides the content. `beside`: the folder for what else is told of each shard. Raises InputError
+    where what is there was made of something else, or is no work of this verb.
     """
 
-    def __init__(self, path: Path, options: Any, made_of: dict[str, Any]) -> None:
-        self.path, self.made_of = path, json.loads(json.dumps(made_of))
+    def __init__(self, path: Path, options: Any, made_of: dict[str, Any], beside: str | None = None) -> None:
+        self.path, self.made_of, self.beside = path, json.loads(json.dumps(made_of)), beside
         shards = path / SHARDS
         going_on = (path / LOG).exists()
         if going_on:
             self._same()
         elif any(shards.glob("*")):
-            raise InputError("has files that no run of tokenize tells of", file=shards, field="output_path")
+            raise InputError("has files that no run tells of", file=shards, field="output_path")
         with writing(path):
-            shards.mkdir(parents=True, exist_ok=True)
+            for folder in self._folders():
+                folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(path)
         if not going_on:
             described = describe_run(options, options.seed) | {MADE_OF: self.made_of}
@@ -53,8 +55,19 @@ class TokenFolder:
         if len(kept) < len(self.log.rows):
             self.log.rewrite(kept)
             self._unlink(path / MANIFEST)
-        for file in {*shards.glob("*.parquet")} - {shards / str(line["file"]) for line in kept}:
+        told = {file for line in kept for file, _ in self._files(line)}
+        for file in {file for folder in self._folders() for file in folder.glob("*.[pj]*")} - told:
             self._unlink(file)  # written, and killed before its line was
+
+    def _folders(self) -> list[Path]:
+        return [self.path / SHARDS, *([self.path / self.beside] if self.beside else [])]
+
+    def _files(self, line: dict[str, Any]) -> list[tuple[Path, str]]:
+        """The files that a line of the log tells of, and their sums."""
+        files = [(self.path / SHARDS / line["file"], line["sha256"])] if line["file"] is not None else []
+        if self.beside and "beside" in line:
+            files.append((self.path / self.beside / line["beside"]["file"], line["beside"]["sha256"]))
+        return files
 
     def _same(self) -> None:
         file = self.path / RUN
@@ -68,18 +81,20 @@ class TokenFolder:
             raise InputError(f"was {was[:200]} there, not {now[:200]}; take another output_path", file=file, field=name)
 
     def _whole(self) -> list[dict[str, Any]]:
-        """The lines of the log whose shards are as they say, up to the first that is not."""
+        """The lines of the log whose files are as they say, up to the first that is not."""
         kept = []
         for line in self.log.rows:
-            if line["file"] is not None:
-                try:
-                    content = (self.path / SHARDS / line["file"]).read_bytes()
-                except OSError:
-                    break
-                if hashlib.sha256(content).hexdigest() != line["sha256"]:
-                    break
+            if not all(self._is_whole(file, digest) for file, digest in self._files(line)):
+                break
             kept.append(line)
         return kept
+
+    @staticmethod
+    def _is_whole(file: Path, digest: str) -> bool:
+        try:
+            return hashlib.sha256(file.read_bytes()).hexdigest() == digest
+        except OSError:
+            return False
 
     def _unlink(self, file: Path) -> None:
         with writing(file):
@@ -108,8 +123,14 @@ class TokenFolder:
                 except (OSError, pa.ArrowException) as error:
                     raise InputError(f"cannot be read: {error}", file=file) from error
 
-    def add(self, rows: list[TokenRow], rejects: list[Reject], position: tuple[int, int]) -> None:
-        """Write a shard, if there are rows, and its line of the log."""
+    def add(
+        self,
+        rows: list[TokenRow],
+        rejects: list[Reject],
+        position: tuple[int, int],
+        told: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write a shard, if there are rows; a line each for what else is `told`; and the line of the log."""
         line: dict[str, Any] = {"file": None, "position": list(position)}
         if rows:
             content, name = shard_bytes(rows), shard_name(len(self.log.rows))
@@ -123,6 +144,11 @@ class TokenFolder:
             "target_images": sum(row.target_images for row in rows),
             "rejects": [reject.to_json() for reject in rejects],
         }
+        if self.beside and told:
+            name = f"{len(self.log.rows):05d}.jsonl"
+            content = "".join(json.dumps(each) + "\n" for each in told).encode()
+            write_atomic(self.path / self.beside / name, content)
+            line["beside"] = {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
         self.log.append(line)
 
     def counts(self) -> dict[str, Any]:

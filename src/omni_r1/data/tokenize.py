@@ -184,9 +184,7 @@ def warn(message: str) -> None:
 def _made_of(options: TokenizeOptions, source: Source, vocabulary: Vocabulary, vq: str | None) -> dict[str, Any]:
     """All that decides what is in the shards."""
     chosen = {name: value for name, value in vars(options).items() if name not in HOW}
-    parts = [part.name for part in source.parts]
-    of = {"revision": source.revision, "configs": parts, "files": source.files}
-    return {**chosen, "source": of, "vocabulary": vocabulary.digest, "vq": vq}
+    return {**chosen, "source": source.made_of, "vocabulary": vocabulary.digest, "vq": vq}
 
 
 def _fill(folder: TokenFolder, source: Source, tokenizer: Tokenizer, options: TokenizeOptions) -> None:
@@ -213,20 +211,31 @@ def _fill(folder: TokenFolder, source: Source, tokenizer: Tokenizer, options: To
         folder.add(rows, rejects, position)
 
 
-def _finish(folder: TokenFolder, source: Source, options: TokenizeOptions) -> None:
-    """Write what came of it. Raises InputError, before the manifest, where too little did."""
+def list_rejects(folder: TokenFolder, name: str, most: float | None) -> None:
+    """Write the list of rejects. Raises InputError where no row of `name` is left, or `most` is passed (below 1 it is a
+    share)."""
     counts = folder.counts()
     listed = folder.write_rejects()
-    rejected, most = sum(counts["rejected"].values()), options.max_rejects
+    rejected = sum(counts["rejected"].values())
     if not counts["written"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
         message = f"no row can be used, of {counts['read']} ({reasons}); see {listed}" if rejected else "no rows"
-        raise InputError(message, file=options.input, field="input")
+        raise InputError(message, file=name, field="input")
     if most is not None and rejected > (most * counts["read"] if 0 < most < 1 else most):
         message = f"{rejected} of {counts['read']} rows are rejected, more than {most:g}; see {listed}"
-        raise InputError(message, file=options.input, field="max_rejects")
+        raise InputError(message, file=name, field="max_rejects")
+
+
+def described(source: Source, split: str, made_of: dict[str, Any]) -> dict[str, Any]:
+    """A manifest's part about where rows came from."""
+    return {"name": source.name, "licence": source.licence, "split": split} | made_of["source"]
+
+
+def _finish(folder: TokenFolder, source: Source, options: TokenizeOptions) -> None:
+    """Write what came of it. Raises InputError, before the manifest, where too little did."""
+    list_rejects(folder, options.input, options.max_rejects)
     warnings = []
-    if not counts["target_images"]:
+    if not folder.counts()["target_images"]:
         warnings.append("no image is a target: a model trained on this does not learn to draw")
     folder.finish(
         {
@@ -236,8 +245,7 @@ def _finish(folder: TokenFolder, source: Source, options: TokenizeOptions) -> No
             "plain_include_rationale": options.plain_include_rationale,
             "max_length": options.max_length,
             "format": options.format,
-            "source": {"name": source.name, "licence": source.licence, "split": options.split}
-            | folder.made_of["source"],
+            "source": described(source, options.split, folder.made_of),
             "warnings": warnings,
         }
     )

@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+from PIL import Image as PilImage
+
 from omni_r1.errors import InputError
 from omni_r1.files import open_image, parse_line, read_jsonl
 
@@ -77,6 +79,19 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], list[InputError]]:
             problems.append(InputError(error.message, file=path, row=number, field=error.field))
             records.append(checked({"id": f"row {number}", "status": "error", "error": str(problems[-1])}))
     return records, problems
+
+
+def as_data(image: PilImage.Image, about: str, width: int) -> str:
+    """A picture as HTML that holds it, `width` pixels wide or its own size times a whole number of that."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    blocks = max(image.size) <= SMALL
+    times = max(1, width // image.width) if blocks else width / image.width
+    return (
+        f'<img{" class=blocks" if blocks else ""} loading="lazy" width="{int(image.width * times)}" '
+        f'height="{int(image.height * times)}" alt="{escape(about)}" '
+        f'src="data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}">'
+    )
 
 
 class Pictures:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LOGS = (RESULTS, ANSWERS)
+BOOTSTRAPPED = "drawings"  # is in the folder of a bootstrapping run
 WIDTH = 192  # pixels for a picture: the miniature's, enlarged three times
 
 
@@ -126,11 +127,17 @@ def report(run_dir: str | Path) -> Path:
 
 
 def report_verb(options: "ReportOptions") -> int:
-    """The verb. A training run has a page of its own, and one for each sample of answers that was kept on its way.
+    """The verb. A bootstrapped folder has a page of its own; so has a training run, and one for each sample of answers
+    that was kept on its way.
 
     Exit code 2 where something of a run could not be shown.
     """
     code, pages, run_dir = 0, list[Path](), Path(options.run_dir)
+    if (run_dir / BOOTSTRAPPED).is_dir():
+        from omni_r1.show import drawings  # needs the model's VQ
+
+        print(drawings.write(run_dir))
+        return 0
     trained = training.is_training(run_dir)
     for log in sorted(run_dir.glob(f"{training.SAMPLES}/*/{RESULTS}")) if trained else logs_in(run_dir):
         path, problems = write(log)

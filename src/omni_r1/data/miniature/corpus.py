@@ -1,7 +1,9 @@
-"""What the miniature learns from: captioned pictures for the base model, gold traces for PeSFT, the bench's parquet.
+"""What the miniature learns from: captioned pictures for the base model, gold traces for PeSFT, chains of
+thought in words alone for Zero, the bench's parquet.
 
     python -m omni_r1.data.miniature.corpus base   CHECKPOINT OUT.jsonl --count 40000
     python -m omni_r1.data.miniature.corpus traces CHECKPOINT OUT.jsonl --count 8000 [--without-drawings] [--readings]
+    python -m omni_r1.data.miniature.corpus chains OUT.jsonl --count 8000
     python -m omni_r1.data.miniature.corpus bench  OUT.parquet --count 400
 
 The base corpus teaches drawing and nothing else: a picture, a caption of a change to it, the changed picture; or a
@@ -195,6 +197,24 @@ def trace_rows(
                 yield Trajectory(trace.response[-2:-1], trace.response[-1:], ended=True)
 
 
+def write_chains(path: Path, count: int, seed: int, tasks: Sequence[str]) -> None:
+    """Rows of this project's own format whose rationale is words alone, and the pictures of their questions in a folder
+    beside them. With the same seed and tasks they are the samples of `trace_rows`; no gold step is written.
+    """
+    rng = np.random.default_rng(seed)
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as out, progress(count, "row", "chains") as bar:
+        for number in range(count):
+            one = sample(tasks[number % len(tasks)], rng)
+            name = f"{one.task}-{number:05d}"
+            Picture.fromarray(draw(one.picture)).save(folder / f"{name}.png")
+            thoughts = (f"THOUGHT {place}: {step.thought}" for place, step in enumerate(one.steps, 1))
+            row = {"id": name, "prompt": one.question, "images": [f"{folder.name}/{name}.png"]}
+            out.write(json.dumps(row | {"rationale": NEXT.join(thoughts), "answer": one.answer}) + "\n")
+            bar.update()
+
+
 def write_bench(path: Path, count: int, seed: int) -> None:
     """The held-out bench in Omni-Bench's schema (`question`, `image`, `answer`), with `id`, `task` and gold `steps`."""
     rng = np.random.default_rng(seed)
@@ -229,10 +249,15 @@ def png(grid: Grid) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
-    helps = {"base": "captioned pictures", "traces": "gold reasoning", "bench": "held-out questions"}
+    helps = {
+        "base": "captioned pictures",
+        "traces": "gold reasoning",
+        "chains": "its words",
+        "bench": "held-out questions",
+    }
     for kind, help_text in helps.items():
         one = kinds.add_parser(kind, help=help_text)
-        if kind != "bench":
+        if kind in ("base", "traces"):
             one.add_argument("checkpoint", type=Path, help="checkpoint whose VQ encodes the pictures")
         one.add_argument("out", type=Path)
         one.add_argument("--count", type=int, required=True)
@@ -240,6 +265,7 @@ def main() -> int:
         if kind == "traces":
             one.add_argument("--without-drawings", action="store_true", help="leave the drawn steps out: the control")
             one.add_argument("--readings", action="store_true", help="each trace's last drawing and answer as well")
+        if kind in ("traces", "chains"):
             one.add_argument("--tasks", nargs="+", choices=TASK_NAMES, default=TASK_NAMES, help="in turn")
     args = parser.parse_args()
     try:
@@ -253,6 +279,9 @@ def main() -> int:
 def write(args: argparse.Namespace) -> None:
     if args.kind == "bench":
         write_bench(args.out, args.count, args.seed)
+        return
+    if args.kind == "chains":
+        write_chains(args.out, args.count, args.seed, args.tasks)
         return
     omni = load(args.checkpoint)
     rows = (

@@ -14,7 +14,7 @@ META = ("category", "domain", "topic", "split")
 def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None) -> Sample:
     """A row as a Sample: the picture, then context, question and choices. Raises RowError.
 
-    The rationale is as it stands: one in ten does not lead to the gold letter.
+    The rationale is as it stands: one in ten does not lead to the gold letter (`zero.split` has the rule).
     """
     question = text_of(row, "question", empty="no-question")
     context = text_of(row, "context").strip()
@@ -31,4 +31,5 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     text = "\n".join([*([context] if context else []), question, *listed])
     rationale = text_of(row, "rationale")
     meta = {key: value for key in META if isinstance(value := row.get(key), str)}
-    return Sample(name, place, (picture, Text(text)), (Text(rationale),) if rationale.strip() else (), answer, meta)
+    reasoning = (Text(rationale),) if rationale.strip() else ()
+    return Sample(name, place, (picture, Text(text)), reasoning, answer, meta, tuple(choices))

@@ -97,6 +97,11 @@ class Source:
     files: list[tuple[str, str]] = field(default_factory=list)
     total: int | None = None
 
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """What decides its rows."""
+        return {"revision": self.revision, "configs": [part.name for part in self.parts], "files": self.files}
+
 
 def open_source(name: str, configs: Sequence[str], split: str, revision: str | None, first: str) -> Source:
     """A local path, or the name of a data set of the hub. In a folder with both, files ending in `first` are read.

@@ -1,0 +1,80 @@
+"""What `runs/omni_r1_zero.sh` measured, as rows and as a table: `python benchmarks/zero_results.py WORK`.
+
+Intervals are as in `ablations.py`. *Of annotated* is a setting's accuracy over that of training on gold drawings.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ablations import percent, row_of
+from tables import markdown, put_section
+
+TITLES = {
+    "annotated": "PeSFT on gold drawings",
+    "text": "PeSFT without drawings",
+    "unfiltered": "Zero, first round without its filter",
+    "zero-1": "Zero, first round",
+    "zero-2": "Zero, second round",
+    "zero-perpo": "Zero, second round + PeRPO",
+}
+
+
+def rows_of(work: Path) -> list[dict[str, Any]]:
+    rows = [row for name in TITLES if (row := row_of(work, name))]
+    gold = next((row["accuracy"] for row in rows if row["name"] == "annotated"), None)
+    for row in rows:
+        row["command"] = "runs/omni_r1_zero.sh"
+        if gold:
+            row["of_annotated"] = row["accuracy"] / gold
+        manifests = [
+            json.loads(file.read_text()) for file in sorted((work / row["name"]).glob("*/drawn/manifest.json"))
+        ]
+        if manifests:
+            row["rows_read"] = fmean(each["counts"]["read"] for each in manifests)
+            row["rows_written"] = fmean(each["counts"]["written"] for each in manifests)
+            row["rejected"] = [each["counts"]["rejected"] for each in manifests]
+            row["validated"] = [each["validated"] for each in manifests]
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    shown = []
+    for row in rows:
+        low, high = (100 * bound for bound in row["interval"])
+        written = f"{row['rows_written']:,.0f} of {row['rows_read']:,.0f}" if "rows_written" in row else ""
+        shown.append(
+            {
+                "": TITLES[row["name"]],
+                "seeds": len(row["seeds"]),
+                "accuracy": f"{percent(row['accuracy'])} [{low:.1f}, {high:.1f}]",
+                "of annotated": percent(row.get("of_annotated")),
+                "steps right": percent(row["step_accuracy"]),
+                "whole images": percent(row["valid_images"]),
+                "rows written": written,
+            }
+        )
+    return markdown(shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--json-path", type=Path)
+    parser.add_argument("--page", type=Path, help="page whose section `zero` becomes the table")
+    args = parser.parse_args()
+    rows = rows_of(args.work)
+    if not rows:
+        raise SystemExit(f"{args.work}: no runs")
+    print(table(rows))
+    if args.json_path:
+        args.json_path.parent.mkdir(parents=True, exist_ok=True)
+        args.json_path.write_text(json.dumps(rows, indent=1) + "\n")
+    if args.page:
+        put_section(args.page, "zero", table(rows))
+
+
+if __name__ == "__main__":
+    main()

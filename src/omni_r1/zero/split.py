@@ -1,0 +1,167 @@
+"""A rationale in words to its steps, each of which gets a drawing; and whether it comes to the gold answer at all.
+
+The paper draws one image for each step (section 4.2) and does not say what a step is. Here it is what the rationale
+itself sets apart, the first of these that it does: `THOUGHT n:` or `Step n:`, numbers that count up, lines, sentences.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LABEL = re.compile(r"(?:(?<=\s)|^)[*#_\s]*(?:THOUGHT|Thought|STEP|Step)\s+(?:\d{1,3}|N)\s*[*_]*\s*[:.)\-–—][*_]*\s*")
+NUMBER_ON_LINE = re.compile(r"^[ \t]*[*#_]*[ \t]*\(?(\d{1,2})[.)][*_]*[ \t]+", re.MULTILINE)
+NUMBER_IN_LINE = re.compile(r"(?:^|(?<=[.:;!?]))\s*\(?(\d{1,2})[.)]\s+(?=[A-Z\"'(])")
+BULLET = re.compile(r"^[-*•–]\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]*[A-Z0-9])")
+ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|fig|figs|eq|no|nos|dr|mr|mrs|ms|prof|st|jr|sr|approx|ca|resp|vol|pp|al)"
+    r"|\b[a-z]\.[a-z])\.$",
+    re.IGNORECASE,
+)
+FEWEST_WORDS = 3  # a piece of less is no step of its own
+CHOICE = re.compile(r"\(([A-Z])\)")
+CLOSING = re.compile(r"\b(?:answer|correct|choice|option)\b", re.IGNORECASE)
+ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s*(?:is\b|:)", re.I)
+INFERRED = re.compile(r"^(?:so|therefore|thus|hence|consequently|in conclusion|in summary)\b", re.IGNORECASE)
+LONGEST_CONCLUSION = 300  # characters
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The steps of a rationale in order, and `conclusion`: words at its end that only announce the answer."""
+
+    steps: tuple[str, ...]
+    conclusion: str = ""
+
+
+def split(rationale: str, most: int) -> Chain:
+    """The steps of a rationale, at most so many: neighbours are put together where there are more.
+
+    A step is one line. Nothing that is said is lost but labels, numbers and bullets. No steps for an empty rationale.
+    """
+    pieces = _pieces(rationale)
+    conclusion = pieces.pop() if len(pieces) > 1 and concludes(pieces[-1]) else ""
+    return Chain(tuple(_grouped(pieces, most)), conclusion)
+
+
+def concludes(piece: str) -> bool:
+    """Whether words only say which answer it is: there is nothing in them to draw."""
+    if len(piece) > LONGEST_CONCLUSION:
+        return False
+    if ANNOUNCED.search(piece):
+        return True
+    return bool(CHOICE.search(piece)) and bool(CLOSING.search(piece) or INFERRED.match(piece))
+
+
+def _pieces(text: str) -> list[str]:
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    for found in (list(LABEL.finditer(text)), _counting(NUMBER_ON_LINE, text), _counting(NUMBER_IN_LINE, text)):
+        if found:
+            return [line for piece in _cut(text, found) if (line := _one_line(piece))]
+    lines = _lines(text)
+    return _merged(lines if len(lines) > 1 else _sentences(text))
+
+
+def _counting(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """Matches whose numbers count up from 0 or 1, two or more of them."""
+    found: list[re.Match[str]] = []
+    for match in pattern.finditer(text):
+        number = int(match[1])
+        if number == int(found[-1][1]) + 1 if found else number in (0, 1):
+            found.append(match)
+    return found if len(found) > 1 else []
+
+
+def _cut(text: str, labels: Sequence[re.Match[str]]) -> list[str]:
+    """What stands behind each label; what stands before the first goes with it."""
+    ends = [label.start() for label in labels[1:]] + [len(text)]
+    pieces = [text[label.end() : end] for label, end in zip(labels, ends, strict=True)]
+    pieces[0] = f"{text[: labels[0].start()]} {pieces[0]}"
+    last = [line for line in pieces[-1].splitlines() if line.strip()]
+    if len(last) > 1 and concludes(last[-1]):  # a closing line below numbered steps belongs to none of them
+        pieces[-1:] = ["\n".join(last[:-1]), last[-1]]
+    return pieces
+
+
+def _lines(text: str) -> list[str]:
+    """Lines, with those that go on an earlier one: in small letters, or listed behind a colon."""
+    out: list[str] = []
+    listing = False
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line:
+            listing = False
+            continue
+        listed = bool(BULLET.match(line) or CHOICE.match(line) or NUMBER_ON_LINE.match(line))
+        line = BULLET.sub("", line)
+        listing = listing and listed
+        if out and (line[0].islower() or listing or (listed and out[-1].endswith(":"))):
+            listing = listing or listed
+            out[-1] += f" {line}"
+        else:
+            out.append(line)
+    return out
+
+
+def _sentences(text: str) -> list[str]:
+    out: list[str] = []
+    for piece in SENTENCE_END.split(text):
+        if out and ABBREVIATION.search(out[-1]):
+            out[-1] += f" {piece}"
+        else:
+            out.append(piece)
+    return out
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _merged(pieces: Sequence[str]) -> list[str]:
+    """One line each; a piece of a word or two goes with the next, or with the one before where the next concludes."""
+    out: list[str] = []
+    short = ""
+    for piece in pieces:
+        line = _one_line(piece)
+        if short and out and concludes(line):
+            out[-1], short = f"{out[-1]} {short}", ""
+        line = _one_line(f"{short} {line}")
+        short = line if len(line.split()) < FEWEST_WORDS and not concludes(line) else ""
+        if line and not short:
+            out.append(line)
+    if short and out:
+        out[-1] += f" {short}"
+    return out or [short] * bool(short)
+
+
+def _grouped(pieces: Sequence[str], most: int) -> list[str]:
+    """At most so many groups of neighbours, as even in number as can be."""
+    count = min(most, len(pieces))
+    bounds = [place * len(pieces) // count for place in range(count + 1)] if count else [0]
+    return [" ".join(pieces[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def chosen_letter(rationale: str, choices: Sequence[str]) -> str | None:
+    """The letter that a rationale comes to, by the rules M3CoT scores answers with; None where it comes to none.
+
+    What follows `[Answer]` counts alone, where it is there. Then the last `(X)` decides; else the last choice whose
+    text occurs; else a letter by itself, large before small.
+    """
+    said = rationale.rpartition("[Answer]")[2].strip()
+    letters = [chr(ord("A") + place) for place in range(len(choices))]
+    named = [letter for letter in CHOICE.findall(said) if letter in letters]
+    if named:
+        return named[-1]
+    spelled = [letter for letter, choice in zip(letters, choices, strict=True) if choice and choice in said]
+    if spelled:
+        return spelled[-1]
+    tokens = said.split()
+    return next((letter for form in (str.upper, str.lower) for letter in letters if form(letter) in tokens), None)
+
+
+def reaches(rationale: str, answer: str, choices: Sequence[str]) -> bool:
+    """Whether a rationale comes to the gold answer: its letter by `chosen_letter`; without choices, the answer occurs
+    in it as words of its own, in whatever case."""
+    if choices:
+        return chosen_letter(rationale, choices) == answer
+    return re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", rationale, re.IGNORECASE) is not None

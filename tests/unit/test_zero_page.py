@@ -1,0 +1,42 @@
+"""The page of a bootstrapped folder."""
+
+from pathlib import Path
+
+import pytest
+
+from omni_r1.cli import main
+from tiny import write_checkpoint
+from zero_rows import chains, drawings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("zero")
+    checkpoint = write_checkpoint(place / "model")
+    source = chains(place / "in", 8)
+    source.write_text(source.read_text().replace("I look at 1 of 4.", "<b>One</b> of 4."))
+    words = ["--input", str(source), "--format", "jsonl", "--model-path", str(checkpoint), "--do-sample"]
+    assert main(["bootstrap", *words, "--output-path", str(place / "out"), "--candidates", "2"]) == 0
+    return place / "out"
+
+
+def test_every_drawing_that_was_taken_is_shown(folder, capsys):
+    assert main(["report", "--run-dir", str(folder)]) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    page = (folder / "report.html").read_text()
+    taken = [each for each in drawings(folder) if each["taken"]]
+    assert page.count("data:image/png;base64,") == len(taken)
+    assert "&lt;b&gt;One&lt;/b&gt; of 4." in page and "<b>One</b>" not in page
+    assert "rows read" in page and "dropped: empty-answer" in page and "default-src 'none'" in page
+
+
+def test_a_damaged_line_is_named(folder, tmp_path, capsys):
+    file = folder / "drawings" / "00000.jsonl"
+    before = file.read_text()
+    file.write_text(before[:200])
+    assert main(["report", "--run-dir", str(folder)]) == 2
+    assert "00000.jsonl" in capsys.readouterr().err
+    file.write_text('{"id": "row 1", "taken": true, "written": true, "scores": {}}\n')
+    assert main(["report", "--run-dir", str(folder)]) == 2
+    assert "field 'row 1': is no drawing" in capsys.readouterr().err
+    file.write_text(before)

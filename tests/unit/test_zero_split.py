@@ -1,0 +1,132 @@
+"""Rationales as data sets have them, to steps."""
+
+import pytest
+
+from omni_r1.zero.split import chosen_letter, concludes, reaches, split
+
+CASES = {
+    "labels": (
+        "THOUGHT 1: A box on the heart.\nTHOUGHT 2: The box moves right.",
+        ["A box on the heart.", "The box moves right."],
+        "",
+    ),
+    "labels from 0, one of them N, in one line": (
+        "THOUGHT 0: Look at it. THOUGHT N: Draw the line.",
+        ["Look at it.", "Draw the line."],
+        "",
+    ),
+    "steps in bold, words before them, a closing line": (
+        "Let us look.\n**Step 1**: We see the ramp here.\n**Step 2**: It rolls.\n(C) is the correct answer",
+        ["Let us look. We see the ramp here.", "It rolls."],
+        "(C) is the correct answer",
+    ),
+    "steps and an abbreviation": (
+        "Step 1: Look at Fig. 2. It has 3.5 cm.\nStep 2: Compare.\nStep 3: The answer is (A).",
+        ["Look at Fig. 2. It has 3.5 cm.", "Compare."],
+        "The answer is (A).",
+    ),
+    "numbers on lines": (
+        "1. The sun is above.\n   It is noon.\n2) So shadows are short.",
+        ["The sun is above. It is noon.", "So shadows are short."],
+        "",
+    ),
+    "numbers in a line": (
+        "1. Find the bar. 2. Read its height. 3. Compare.",
+        ["Find the bar.", "Read its height.", "Compare."],
+        "",
+    ),
+    "a decimal is no number of a step": (
+        "The mass is 2. 5 kg would be more. The volume is 1.5 l.",
+        ["The mass is 2.", "5 kg would be more.", "The volume is 1.5 l."],
+        "",
+    ),
+    "lines, the last one the answer": (
+        "The picture shows ice on a warm plate.\nHeat flows into the ice.\nTherefore, (B) ice is correct answer.",
+        ["The picture shows ice on a warm plate.", "Heat flows into the ice."],
+        "Therefore, (B) ice is correct answer.",
+    ),
+    "blank lines, windows ends, bullets": (
+        "- The dog runs fast.\r\n\r\n- The cat sleeps there.\r\n",
+        ["The dog runs fast.", "The cat sleeps there."],
+        "",
+    ),
+    "a list behind a colon stays with it": (
+        "The options are:\n(A) dog\n(B) cat\nThe animal has whiskers.\nThe answer is (B) cat",
+        ["The options are: (A) dog (B) cat", "The animal has whiskers."],
+        "The answer is (B) cat",
+    ),
+    "a line that goes on": (
+        "The magnet is close to\nthe iron nail here.\nIt pulls the nail.",
+        ["The magnet is close to the iron nail here.", "It pulls the nail."],
+        "",
+    ),
+    "sentences": (
+        "The man holds a bat, e.g. for baseball. He wears a cap! What is he? A player of the U.S. team.",
+        ["The man holds a bat, e.g. for baseball.", "He wears a cap!", "What is he?", "A player of the U.S. team."],
+        "",
+    ),
+    "a word alone is no step": (
+        "Well. The leaf is green here. It makes sugar. Yes.",
+        ["Well. The leaf is green here.", "It makes sugar. Yes."],
+        "",
+    ),
+    "an answer alone is its only step": ("The answer is (A).", ["The answer is (A)."], ""),
+    "a formula": (
+        r"The legs are $a=3$ and $b=4$." + "\n" + r"So $c=\sqrt{3^2+4^2}=5$ by the theorem.",
+        ["The legs are $a=3$ and $b=4$.", r"So $c=\sqrt{3^2+4^2}=5$ by the theorem."],
+        "",
+    ),
+    "nothing": (" \n ", [], ""),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps(name):
+    text, steps, conclusion = CASES[name]
+    found = split(text, 20)
+    assert (list(found.steps), found.conclusion) == (steps, conclusion)
+
+
+@pytest.mark.parametrize("most", range(1, 8))
+def test_at_most_so_many_and_no_word_is_lost(most):
+    sentences = [f"The {word} thing is here." for word in ("first", "second", "third", "fourth", "fifth", "sixth")]
+    found = split("\n".join(sentences), most)
+    assert len(found.steps) == min(most, 6) and " ".join(found.steps).split() == " ".join(sentences).split()
+    sizes = [step.count("thing") for step in found.steps]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_what_concludes():
+    assert concludes("So the answer is (C).") and concludes("(D) text is correct answer")
+    assert concludes("Therefore (B) fits.") and concludes("The correct answer: 42")
+    assert not concludes("The correct tool is a lever.") and not concludes("Compare (A) with (B).")
+    assert not concludes("The answer is " + "long " * 80)
+
+
+@pytest.mark.parametrize(
+    ("rationale", "letter"),
+    [
+        ("(A) is wrong.\n(B) ice is correct answer", "B"),
+        ("(A) first. [Answer] (B) (A)", "A"),
+        ("It must be ice, since stone is hard to melt, thus ice", "B"),
+        ("I take B", "B"),
+        ("it is b", "B"),
+        ("(F) is none of them", None),
+        ("nobody knows", None),
+    ],
+)
+def test_the_letter_a_rationale_comes_to(rationale, letter):
+    assert chosen_letter(rationale, ["stone", "ice"]) == letter
+
+
+def test_more_letters_than_six():
+    assert chosen_letter("(G) it is", list("qrstuvw")) == "G"
+
+
+def test_reaching_the_answer_without_choices():
+    assert reaches("So it is Blue.", "blue", ()) and not reaches("bluebell", "blue", ())
+    assert (
+        reaches("3.5 cm (half)", "(half)", ())
+        and reaches("(B)", "B", ["x", "y"])
+        and not reaches("(A)", "B", ["x", "y"])
+    )
