@@ -280,6 +280,7 @@ class PerpoOptions:
     clip_low: float = option(0.2, help="a ratio of policies counts down to 1 less this")
     clip_high: float = option(0.28, help="and up to 1 and this")
     kl_coef: float = option(0.003, help="weight of the divergence from the reference; 0 keeps no reference")
+    kl_estimator: Literal["k1", "k3"] = option("k1", help="how it is estimated: as in the paper, or so that it holds")
     entropy_coef: float = option(0.001, help="weight of the entropy")
     mode: Mode = option("interleaved", help="grammar of the response")
     max_new_tokens: int = option(4096, help="tokens of a response, images included")

@@ -82,8 +82,9 @@ def test_samples_make_a_report(trained):
     assert len(records) == 16 and len({record["seed"] for record in records}) == 16
     page = report(folder).read_text()
     for record in records:
-        assert record["reason"].startswith("reward 0.") and record["correct"] is False
-    assert page.count("reward 0.") >= 16 and "perception mean of smoothness" in page
+        assert 0 <= record["reward"] < 1 and record["correct"] is False
+        assert f"Reward: <b>{record['reward']:.3f}</b>" in page
+    assert page.count("Reward: ") == 16 and "perception mean of smoothness" in page
     assert any(segment.get("image") for record in records for segment in record["segments"])
 
 

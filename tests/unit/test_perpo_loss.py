@@ -65,3 +65,34 @@ def test_overlong(length, lost):
 
 def test_no_buffer_takes_nothing():
     assert overlong_penalty(100, longest=100, buffer=0) == 0.0
+
+
+def test_what_the_estimators_of_the_divergence_do():
+    """Over all a policy may say, weighted by how it says it: both are the divergence, only k3 pulls it back."""
+    logits = torch.tensor([0.5, -1.0, 0.2, 0.0], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([-0.3, 0.4, 0.1, 0.9], dtype=torch.float64).log_softmax(-1)
+    logps = logits.log_softmax(-1)
+    weights, true = logps.exp().detach(), (logps.exp() * (logps - reference)).sum()
+    (pull,) = torch.autograd.grad(true, logits, retain_graph=True)
+    for estimator, wanted in (("k1", torch.zeros(4, dtype=torch.float64)), ("k3", None)):
+        rows = {"old": logps[:, None].detach(), "reference": reference[:, None], "mask": torch.ones(4, 1)}
+        kls = [
+            policy_loss(
+                logps[k, None, None],
+                rows["old"][k : k + 1],
+                torch.zeros(1),
+                rows["mask"][k : k + 1],
+                **CLIP,
+                reference=rows["reference"][k : k + 1],
+                kl_coef=1.0,
+                kl_estimator=estimator,
+            ).total
+            for k in range(4)
+        ]
+        mean = (weights * torch.stack(kls)).sum()
+        assert float(mean.detach()) == pytest.approx(float(true.detach()))
+        (slope,) = torch.autograd.grad(mean, logits, retain_graph=True)
+        if wanted is not None:
+            assert torch.allclose(slope, wanted)
+        else:
+            assert float(slope @ pull) > 0.9 * float(slope.norm() * pull.norm()) > 0

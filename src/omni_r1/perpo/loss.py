@@ -3,6 +3,7 @@
 Shape letters: G responses of a group, B rows, T tokens.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,12 @@ class Loss(NamedTuple):
     entropy: Tensor
     clipped_low: Tensor  # share of tokens
     clipped_high: Tensor
+
+
+KL_ESTIMATORS: dict[str, Callable[[Tensor], Tensor]] = {  # of log r, the reference's log-prob less the policy's
+    "k1": lambda log_ratio: -log_ratio,
+    "k3": lambda log_ratio: log_ratio.expm1() - log_ratio,
+}
 
 
 def group_advantages(rewards: Tensor) -> Tensor:
@@ -46,6 +53,7 @@ def policy_loss(
     clip_high: float,
     reference: Tensor | None = None,
     kl_coef: float = 0.0,
+    kl_estimator: str = "k1",
     entropies: Tensor | None = None,
     entropy_coef: float = 0.0,
 ) -> Loss:
@@ -53,8 +61,10 @@ def policy_loss(
 
     logps, old, reference (B, T): log-probs in nats of each token under the policy, the policy that sampled it and the
     fixed reference; advantages (B,); mask (B, T), 1 at response tokens. The ratio is clipped to [1 - clip_low,
-    1 + clip_high] where that makes the objective smaller. The KL divergence is the plain log ratio to the reference
-    (the "k1" estimator of eq 16), inside the loss.
+    1 + clip_high] where that makes the objective smaller. The KL divergence to the reference is inside the loss, by
+    `kl_estimator` "k1", the plain log ratio (eq 16), whose gradient is 0 in the mean over what the policy samples; or
+    "k3", r - 1 - log r with r the reference's probability over the policy's, which does hold the policy back (Schulman,
+    "Approximating KL divergence", 2020).
     """
     mask = mask.to(logps.dtype)
     gain = advantages[:, None]
@@ -62,7 +72,7 @@ def policy_loss(
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     policy = mean_over_rows(-torch.minimum(ratio * gain, clipped * gain), mask)
     nothing = policy.new_zeros(())
-    kl = nothing if reference is None else mean_over_rows(logps - reference, mask)
+    kl = nothing if reference is None else mean_over_rows(KL_ESTIMATORS[kl_estimator](reference - logps), mask)
     entropy = nothing if entropies is None else mean_over_rows(entropies, mask)
     total = policy + kl_coef * kl - entropy_coef * entropy
     with torch.no_grad():

@@ -37,9 +37,8 @@ def write_samples(folder: Path, groups: Sequence[Group], omni: Omni, options: Pe
 
             record, _ = record_of(question, sample, one.completion, pictures(prompt, omni), omni, store, seeds[sample])
             record["correct"] = one.reward.accuracy == 1
-            record["reason"] = f"reward {one.value:.3f}: " + "; ".join(
-                f"{part} {reason}" for part, reason in one.reward.reasons.items()
-            )
+            record["reward"] = round(one.value, 4)
+            record["reason"] = "; ".join(f"{part} {reason}" for part, reason in one.reward.reasons.items())
             run.add(record)
             order.append((question.id, sample))
     run.finish(order, {"suite": folder.name})

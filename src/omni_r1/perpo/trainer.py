@@ -233,6 +233,7 @@ class PerpoTrainer(Resumable, GRPOTrainer):
             clip_high=options.clip_high,
             reference=inputs.get("reference"),
             kl_coef=options.kl_coef,
+            kl_estimator=options.kl_estimator,
             entropies=scores.entropies,
             entropy_coef=options.entropy_coef,
         )

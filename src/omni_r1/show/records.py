@@ -16,7 +16,7 @@ FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
     "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "judged": bool, "valid": bool,
     "images_whole": list, "sample": int, "source": str, "options": list, "parsed": bool, "stop": str, "tokens": int,
-    "logprob": float | int, "seed": int, "control": dict,
+    "logprob": float | int, "reward": float | int, "seed": int, "control": dict,
 }  # fmt: skip
 LISTS = ("question_images", "segments", "gold_images")
 AS_THEY_ARE = {"PNG": "png", "JPEG": "jpeg", "GIF": "gif", "WEBP": "webp"}  # formats that every browser shows

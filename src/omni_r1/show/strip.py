@@ -75,8 +75,11 @@ def answer_panel(record: dict[str, Any]) -> str:
     size = "" if len(answer or "") <= 12 else " long" if len(answer or "") <= 60 else " prose"
     middle = f'<div class="answer{size}" dir="auto">{escape(answer) if answer else "<i>no answer</i>"}</div>'
     note = f"{mark(verdict)}<b>Answer {verdict}</b>" if verdict in VERDICTS else ""
-    if reason and not (verdict == "right" and answer == gold):
+    rewarded = record.get("reward") is not None  # a sample of training: there even a right answer has reasons
+    if reason and (rewarded or not (verdict == "right" and answer == gold)):
         note += f"{': ' if note else ''}{escape(reason)}"
+    if rewarded:
+        note += f"<p>Reward: <b>{record['reward']:.3f}</b></p>"
     if gold is not None and verdict != "right":
         note += f"<p>Gold answer: <b>{escape(gold)}</b></p>"
     if control:
