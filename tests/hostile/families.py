@@ -16,7 +16,7 @@ import omni_r1
 from hostile import corpus, pictures, places, settings
 from hostile.watched import Case, Watch
 from omni_r1.bench import run as bench_run
-from omni_r1.bench.suite import load_suite
+from omni_r1.bench.suites import load_suite
 from omni_r1.cli import main
 from omni_r1.files import AppendLog, open_image
 from omni_r1.generate import runner
@@ -151,7 +151,16 @@ def suite_cases(folder: Path, watch: Watch) -> Iterator[Case]:
         return {"ids": [question.id for question in questions], "failed": [q.row for q in questions if q.error]}
 
     def bench(path: Path) -> dict[str, Any]:
-        words = ["--model-path", str(checkpoint), "--data", str(path), "--output-dir", str(folder / "out"), *SHORT]
+        words = [
+            "--model-path",
+            str(checkpoint),
+            "--data",
+            str(path),
+            "--output-dir",
+            str(folder / "out"),
+            "--no-resume",
+            *SHORT,
+        ]
         code = main(["bench", *words])
         return {"code": code, "rows": recorded(folder / "out" / RESULTS), "bad": bad[path.name]}
 

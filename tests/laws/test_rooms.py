@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LONGEST = 450  # lines
 
 # What every room may use: they import nothing heavy, and of the rooms nothing.
-COMMON = {"errors", "option_parser", "options", "run_record", "shipped"}
+COMMON = {"answering_options", "errors", "option_parser", "options", "run_record", "shipped"}
 # Room -> what it may import; and what those may import it may import too.
 ROOMS = {
     "trajectory": set(),
