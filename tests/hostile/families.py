@@ -151,16 +151,8 @@ def suite_cases(folder: Path, watch: Watch) -> Iterator[Case]:
         return {"ids": [question.id for question in questions], "failed": [q.row for q in questions if q.error]}
 
     def bench(path: Path) -> dict[str, Any]:
-        words = [
-            "--model-path",
-            str(checkpoint),
-            "--data",
-            str(path),
-            "--output-dir",
-            str(folder / "out"),
-            "--no-resume",
-            *SHORT,
-        ]
+        words = ["--model-path", str(checkpoint), "--data", str(path), "--output-dir", str(folder / "out"), *SHORT]
+        words.append("--no-resume")
         code = main(["bench", *words])
         return {"code": code, "rows": recorded(folder / "out" / RESULTS), "bad": bad[path.name]}
 

@@ -21,7 +21,8 @@ SOURCES = {
     "mathvista": Origin(DIAGRAMMATIC, "mathvista"),
     "vicbench": Origin(OPERATIONAL, "sequence"),
 }
-ALIASES = {"vstarbench": "vstar", "v": "vstar", "geo3k": "geometry3k", "geometry3": "geometry3k", "vic": "vicbench"}
+ALIASES = {"v": "vstar", "vic": "vicbench"}  # names that are whole; others are told by how they begin
+BEGINS = {**{source: source for source in SOURCES}, "geo3k": "geometry3k"}
 COLUMNS = ("source", "data_source", "dataset", "benchmark", "category")  # where a row may name its source
 IDS = ("id", "index", "question_id", "pid")
 
@@ -31,7 +32,7 @@ def known_source(name: str) -> str | None:
     key = re.sub(r"[^a-z0-9]", "", name.lower().replace("v*", "vstar"))
     if key in ALIASES:
         return ALIASES[key]
-    return next((source for source in SOURCES if key.startswith(source)), None)
+    return next((source for begin, source in BEGINS.items() if key.startswith(begin)), None)
 
 
 def source_of(row: dict[str, Any], column: str | None = None) -> str | None:
