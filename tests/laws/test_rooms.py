@@ -36,6 +36,7 @@ ROOMS["cli"] = set(ROOMS)
 NEED = {f"omni_r1.generate.{name}": "vllm" for name in ("vllm_grammar", "vllm_grammar_v2", "vllm_model")}
 VERL = ("agent_loop", "check", "dataset", "engine", "launch", "reward_manager")
 NEED |= {f"omni_r1.perpo.verl_plugins.{name}": "verl" for name in VERL}
+NEED["omni_r1.bench.lmms_eval_model"] = "lmms_eval"
 
 PATHS = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path

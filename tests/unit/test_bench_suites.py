@@ -41,6 +41,7 @@ def colours(item) -> list[tuple[int, ...]]:
     return [open_source(source, item.where).getpixel((0, 0)) for source in item.images]
 
 
+CHOICE = {"question_type": "multi_choice", "answer_type": "text"}
 GREEN, RED = (0, 128, 0), (255, 0, 0)
 
 
@@ -72,7 +73,12 @@ def test_every_quirk_of_omni_bench(tmp_path):
     }
     structs = {
         "struct": ("Which?", {"bytes": png(), "path": "/etc/passwd"}, "Which?", [GREEN]),
-        "no file": ("Which?", {"bytes": None, "path": "../../x.png"}, "field 'image': leaves the data root", None),
+        "no file": (
+            "Which?",
+            {"bytes": None, "path": "../../x.png"},
+            "field 'image': '../../x.png' leaves the data root",
+            None,
+        ),
     }
     for name, cases in {"texts": texts, "lists": lists, "binary": binary, "structs": structs}.items():
         rows = [{"id": key, "question": case[0], "image": case[1], "answer": "x"} for key, case in cases.items()]
@@ -208,14 +214,13 @@ def test_mathvista(tmp_path):
         {
             "pid": "1",
             "answer": "145°",
-            "question_type": "multi_choice",
-            "answer_type": "text",
+            **CHOICE,
             "choices": ["1°", "145°"],
         },
         {"pid": "2", "answer": "1.2", "question_type": "free_form", "answer_type": "float", "precision": 1.0},
         {"pid": "3", "answer": "4", "question_type": "free_form", "answer_type": "integer", "unit": "years"},
         {"pid": "4", "answer": "", "question_type": "free_form", "answer_type": "integer"},
-        {"pid": "5", "answer": "3", "question_type": "multi_choice", "answer_type": "text", "choices": ["1", "2"]},
+        {"pid": "5", "answer": "3", **CHOICE, "choices": ["1", "2"]},
     ]
     path = parquet(tmp_path / "testmini-00000-of-00001.parquet", [row | each for each in rows], schema)
     choice, real, whole, hidden, lost = load_suite(str(path), "mathvista").questions
@@ -293,12 +298,9 @@ def test_a_budget_without_room_for_an_image_is_refused():
     omni = SimpleNamespace(vocabulary=SimpleNamespace(image_length=1024))
     with pytest.raises(InputError, match="1024 tokens cannot hold one image, which takes 1026"):
         room_for_an_image(omni, BenchOptions("m", max_new_tokens=1024))
-    for fine in (
-        {"max_new_tokens": 1026},
-        {"max_new_tokens": 9, "mode": "text-only"},
-        {"max_new_tokens": 9, "max_images": 0},
-    ):
-        room_for_an_image(omni, BenchOptions("m", **fine))
+    room_for_an_image(omni, BenchOptions("m", max_new_tokens=1026))
+    for words in ({"mode": "text-only"}, {"max_images": 0}):
+        room_for_an_image(omni, BenchOptions("m", max_new_tokens=9, **words))
 
 
 def test_too_many_pictures_are_refused_and_none_dropped(tmp_path):

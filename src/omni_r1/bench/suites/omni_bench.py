@@ -24,21 +24,23 @@ def questions(files: Files, source_column: str | None = None) -> list[Item]:
     wanted = {*REQUIRED, *OPTIONAL, *COLUMNS, *IDS} | ({source_column} if source_column else set())
     required = (*REQUIRED, *([source_column] if source_column else []))
 
-    def convert(row: Row) -> Item:
-        gold = row.gold("answer") if row.data.get("answer") is not None else None
-        task, text = row.text("task"), row.text("question", required=True) or ""
-        if gold is None:
-            raise InputError("is missing", field="answer")
-        pictures = row.pictures("image")
-        steps = row.pictures("steps") if row.data.get("steps") is not None else []
-        source = source_of(row.data, source_column)
-        origin = SOURCES.get(source or "")
-        item = Item("", with_marks(text, pictures), pictures, task, gold, steps, source=source)
-        if origin is None:
-            return replace(item, options=row.texts("options"))
-        return replace(item, task=task or origin.task, profile=profile_of(source, gold), options=row.texts("options"))
+    return read(files, lambda row: item_of(row, source_column), required, sorted(wanted))
 
-    return read(files, convert, required, sorted(wanted))
+
+def item_of(row: Row, source_column: str | None = None) -> Item:
+    """A row as a question. Raises InputError naming the field at fault."""
+    gold = row.gold("answer") if row.data.get("answer") is not None else None
+    task, text = row.text("task"), row.text("question", required=True) or ""
+    if gold is None:
+        raise InputError("is missing", field="answer")
+    pictures = row.pictures("image")
+    steps = row.pictures("steps") if row.data.get("steps") is not None else []
+    source = source_of(row.data, source_column)
+    origin = SOURCES.get(source or "")
+    item = Item("", with_marks(text, pictures), pictures, task, gold, steps, source=source)
+    if origin is None:
+        return replace(item, options=row.texts("options"))
+    return replace(item, task=task or origin.task, profile=profile_of(source, gold), options=row.texts("options"))
 
 
 def profile_of(source: str | None, gold: str) -> str:
