@@ -120,9 +120,7 @@ def test_a_server_that_dies_midway(judge):
     pairs = [(f"{number}", "7") for number in range(200)]
 
     def dying(pair, attempt):
-        if len(server.asked) == 60:
-            threading.Thread(target=server.die).start()
-        return honest(pair, attempt)
+        return honest(pair, attempt) if len(server.asked) <= 60 else None
 
     with JudgeServer(dying) as server:
         found = said(judge(server, timeout=2.0, retries=1), pairs)

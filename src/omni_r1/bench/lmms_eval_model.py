@@ -97,11 +97,13 @@ class OmniR1(lmms):
         if completion.error or completion.trajectory is None:
             print(f"omni-r1: error: {task}:{number}: {completion.error or 'no text'}", file=sys.stderr)
             return ""
-        if self.images_dir is not None:
+        images = completion.trajectory.response_images
+        if self.images_dir is not None and images:
             self.images_dir.mkdir(parents=True, exist_ok=True)
-            for place, image in enumerate(completion.trajectory.response_images, 1):
-                ids = self.omni.vocabulary.codes_to_tokens(torch.tensor([image.codes]))
-                self.omni.decode(ids)[0].save(self.images_dir / f"{task}-{number}-image_{place}.png")
+            codes = torch.tensor([image.codes for image in images])
+            drawn = self.omni.decode(self.omni.vocabulary.codes_to_tokens(codes))
+            for place, picture in enumerate(drawn, 1):
+                picture.save(self.images_dir / f"{task}-{number}-image_{place}.png")
         return completion.trajectory.response_text
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
