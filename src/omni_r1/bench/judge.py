@@ -71,26 +71,31 @@ class Judge:
 
     def opinions(self, pairs: Iterable[tuple[str | None, str]]) -> Iterator[Opinion]:
         """An opinion of each (answer, gold), in their order. A pair that occurs twice is asked once."""
-        listed = list(pairs)
-        asked = [None if answer is None or not answer.strip() else messages(answer, gold) for answer, gold in listed]
-        keys = [None if each is None else digest(self.endpoint.model, each) for each in asked]
-        new = {key: each for key, each in zip(keys, asked, strict=True) if key and key not in self.known}
-        new = {key: each for key, each in new.items() if len(each[1]["content"]) <= LONGEST}
+        keys: list[str | None] = []
+        new: dict[str, list[dict[str, str]]] = {}
+        for answer, gold in pairs:
+            if answer is None or not answer.strip():
+                keys.append(None)
+                continue
+            asked = messages(answer, gold)
+            keys.append(key := digest(self.endpoint.model, asked))
+            if key not in self.known and len(asked[1]["content"]) <= LONGEST:
+                new[key] = asked
         missing: dict[str, str] = {}
         with ThreadPoolExecutor(self.parallel) as pool:
             try:
-                for key, replies in zip(new, pool.map(self._ask, new.values()), strict=True):
-                    missing[key] = self._keep(key, replies)
+                for one, replies in zip(new, pool.map(self._ask, new.values()), strict=True):
+                    missing[one] = self._keep(one, replies)
             except BaseException:
                 self.stop.set()  # else the pool would ask all others before it ends
                 raise
-        for key in keys:
-            if key is None:
+        for each in keys:
+            if each is None:
                 yield Opinion(False, "no answer, which is not asked about")
-            elif key in self.known:
-                yield Opinion(self.known[key], f"{self.endpoint.model} says {self.known[key]}")
+            elif each in self.known:
+                yield Opinion(self.known[each], f"{self.endpoint.model} says {self.known[each]}")
             else:
-                yield Opinion(None, missing.get(key, f"longer than {LONGEST:,} characters, which is not asked about"))
+                yield Opinion(None, missing.get(each, f"longer than {LONGEST:,} characters, which is not asked about"))
 
     def _ask(self, asked: Sequence[dict[str, str]]) -> list[Reply]:
         if self.stop.is_set():

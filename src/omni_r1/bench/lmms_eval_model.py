@@ -69,16 +69,15 @@ class OmniR1(lmms):
 
     def sampling(self, asked: dict[str, Any]) -> SamplingOptions:
         """The harness's generation arguments as ours. An argument of beam search and the like has no effect."""
-        do_sample = bool(asked.get("do_sample", False))
-        drawing = {"temperature": asked.get("temperature") or 1.0, "top_p": asked.get("top_p") or 1.0}
-        words = asked.get("max_new_tokens")
+        do_sample, words = bool(asked.get("do_sample", False)), asked.get("max_new_tokens")
         return SamplingOptions(
             mode=self.mode,
             max_new_tokens=self.max_new_tokens,
             max_text_tokens=None if words is None or self.mode == "unrestricted" else int(words),
             max_images=None if self.mode in ("text-only", "unrestricted") else self.max_images,
             do_sample=do_sample,
-            **(drawing if do_sample else {}),
+            temperature=float(asked.get("temperature") or 1) if do_sample else 1.0,
+            top_p=float(asked.get("top_p") or 1) if do_sample else 1.0,
         )
 
     def prompts(self, requests: Sequence[Any], places: Sequence[int]) -> Iterator[Request]:

@@ -102,23 +102,20 @@ def mathvista(answer: str, gold: str, item: Item) -> Verdict:
     if item.options is not None:
         return by_choice(answer, gold, item)
     if item.kind == "list":
-        want, have = collection(canonical(gold)), collection(canonical(answer))
-        if want is None or have is None:
-            return Verdict(False, "no list", have is not None)
+        if None in (collection(canonical(gold)), listed := collection(canonical(answer))):
+            return Verdict(False, "no list", listed is not None)
         return strict(answer, gold, item)
     if item.kind not in ("integer", "float"):
         return strict(answer, gold, item)
-    want_value, have = quantities.read(gold), quantities.read(answer)
-    if want_value is None or have is None:
+    want, have = quantities.read(gold), quantities.read(answer)
+    if want is None or have is None:
         return Verdict(False, "no number", have is not None)
-    if not quantities.comparable(have, want_value):
-        return Verdict(False, f"{have.unit} is not {want_value.unit}")
+    if not quantities.comparable(have, want):
+        return Verdict(False, f"{have.unit} is not {want.unit}")
     if item.kind == "integer":
-        return Verdict(int(have.value) == int(want_value.value), "whole numbers, cut off")
+        return Verdict(int(have.value) == int(want.value), "whole numbers, cut off")
     digits = 1 if item.precision is None else item.precision
-    return Verdict(
-        round(float(have.value), digits) == round(float(want_value.value), digits), f"rounded to {digits} digits"
-    )
+    return Verdict(round(float(have.value), digits) == round(float(want.value), digits), f"rounded to {digits} digits")
 
 
 def sequence(answer: str, gold: str, item: Item) -> Verdict:

@@ -136,8 +136,10 @@ def answers(
     while tasks:
         done: set[tuple[str, int]] = set()
         try:
-            how = {"template": options.template, "append_boi": options.append_boi, "label": label}
-            for one in answer(backend, omni, tasks, sampling_of(options), **how):
+            sampling, template = sampling_of(options), options.template
+            for one in answer(
+                backend, omni, tasks, sampling, template=template, append_boi=options.append_boi, label=label
+            ):
                 done.add((one.task.question.id, one.task.samples[one.place]))
                 yield one
             return

@@ -135,7 +135,7 @@ def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: C
         return Item(name, task=known.get("task"), gold=known.get("answer"), error=located, row=number, where=where)
 
 
-def with_marks(text: str, pictures: Sequence[Source]) -> str:
+def with_marks(text: str, pictures: Sequence[Any]) -> str:
     """The question's text, with marks for pictures that have none behind it, if some have; and none without pictures.
 
     More marks than pictures are left for the error they are.
