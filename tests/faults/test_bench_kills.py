@@ -23,7 +23,7 @@ WORDS += [
     "text-only",
     "--max-new-tokens",
     "16",
-]  # what is killed here is the writing: pictures are the gold ones
+]  # it is the writing that is killed
 A_ROW, ENDING = 34, 30  # operations on files of a row with its pictures, and of opening and ending a run
 TIMING = {"tokens_per_second", "seconds"}
 
