@@ -14,7 +14,7 @@ from omni_r1.run_record import RESULTS, SUMMARY
 from omni_r1.show.table import table
 from run_files import same
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a minute on two cores with nothing else to do
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # six minutes beside two trainings on two cores
 
 ROWS, KILLS = 200, 100
 WORDS = ["bench", "--model-path", SHIPPED, "--limit", str(ROWS), "--batch-size", "4"]
