@@ -1,10 +1,10 @@
-# `make` keeps everything in .venv (and verl in .venv-verl); a changed pyproject.toml or constraints.txt installs anew.
+# `make` keeps everything in .venv (verl in .venv-verl, lmms-eval in .venv-lmms); a changed pyproject.toml or constraints.txt installs anew.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-vllm test-verl bench bench-gpu check format clean
+.PHONY: help demo test test-vllm test-verl test-lmms bench bench-gpu check format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -21,6 +21,9 @@ test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the te
 
 test-verl: .venv-verl/.installed ## install verl in an environment of its own, then run the tests that need it
 	.venv-verl/bin/pytest tests/with_verl tests/unit/test_vocabulary.py tests/unit/test_grammar.py tests/unit/test_model.py
+
+test-lmms: .venv-lmms/.installed ## install lmms-eval in an environment of its own, then run the tests that need it
+	.venv-lmms/bin/pytest tests/with_lmms_eval
 
 bench: .venv/.vllm ## time the backends side by side on two CPU cores, into docs/performance.md: about 15 minutes
 	$(BIN)/python benchmarks/generate.py --page docs/performance.md
@@ -39,8 +42,8 @@ format: .venv/.dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
 
-clean: ## remove .venv, .venv-verl and caches
-	rm -rf .venv .venv-verl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-verl, .venv-lmms and caches
+	rm -rf .venv .venv-verl .venv-lmms .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -66,4 +69,14 @@ $(BIN)/python:
 	.venv-verl/bin/pip install --quiet --disable-pip-version-check -c constraints-verl.txt -e '.[verl]' \
 		hypothesis pytest pytest-timeout
 	.venv-verl/bin/pip uninstall --quiet --yes trl
+	@touch $@
+
+# lmms-eval names torchvision, which must be of the same build as torch and is imported by none of the parts used here;
+# so its packages come from the tested list, and it alone without what it names.
+.venv-lmms/.installed: pyproject.toml constraints-lmms.txt
+	$(PYTHON) -m venv .venv-lmms
+	grep -v '^lmms-eval' constraints-lmms.txt > .venv-lmms/packages.txt
+	.venv-lmms/bin/pip install --quiet --disable-pip-version-check --no-deps -r .venv-lmms/packages.txt
+	.venv-lmms/bin/pip install --quiet --disable-pip-version-check --no-deps lmms-eval==0.7.3
+	.venv-lmms/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@

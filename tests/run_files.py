@@ -6,8 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from omni_r1 import shipped
-from omni_r1.bench.suite import read_parquet
+from omni_r1.bench.suites import load_suite
 from omni_r1.files import CRC, UNFINISHED, AppendLog, _sum, parse_line
 from omni_r1.run_record import ANSWERS, RUN, SUMMARY
 
@@ -18,7 +17,7 @@ def write_questions(folder: Path, count: int, bad: frozenset[int] = frozenset())
     """The first questions of the miniature's bench, as JSONL and PNG; of rows in `bad` the picture is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for question in read_parquet(shipped.BENCH)[:count]:
+    for question in load_suite().questions[:count]:
         name = f"{question.row}.png"
         if question.row not in bad:
             (folder / name).write_bytes(question.images[0])

@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from omni_r1.answering_options import (
+    SHIPPED,
+    AnsweringOptions,
+    Dtype,
+    Engine,
+    Mode,
+    Quantize,
+    Template,
+    at_least,
+)
 from omni_r1.errors import InputError
 from omni_r1.option_parser import option
 
-Mode = Literal["interleaved", "interleaved-text-image", "unrestricted", "text-only", "image-only"]
-Template = Literal["plain", "templated"]
-Dtype = Literal["float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
 DataFormat = Literal["zebra-cot", "original", "m3cot", "jsonl"]
-Engine = Literal["transformers", "vllm"]
-Quantize = Literal["8bit", "4bit"]
 Tracker = Literal["none", "trackio", "wandb", "tensorboard", "mlflow"]
+Suite = Literal[
+    "omni-bench", "miniature", "vstar", "arxivqa", "chartqa", "geometry3k", "mathvista", "vic-bench"
+]  # fmt: skip
+Profile = Literal["strict", "judge", "choice", "relaxed", "number", "mathvista", "sequence"]
 Look = Literal["band", "smoothness", "hidden", "none"]
 CrossEntropy = Literal["full", "grammar"]
 Checkpointing = Literal["selective", "full", "none"]
-SHIPPED = "miniature"  # the name under which the miniature's checkpoint and bench are found
-
-
-def at_least(options: Any, least: float, *names: str) -> None:
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise InputError(f"must be at least {least}, not {value}", field=name)
 
 
 def check_hub(options: Any) -> None:
@@ -54,99 +55,22 @@ class DemoOptions:
 
 
 @dataclass
-class GenerateOptions:
+class GenerateOptions(AnsweringOptions):
     """Answer the questions of a JSONL file, in text and drawings."""
 
     input: str = option(help="JSONL of rows with `id`, `prompt` (with <image> marks) and `images`; or a folder of them")
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
-    processor_path: str | None = option(None, help="folder or hub id of another tokenizer and processor")
-    vq_ref_path: str | None = option(None, help="checkpoint whose VQ sees and draws, instead of the model's own")
     output_dir: str = option("out/generate", help="folder for the answers, a folder in it for each input file")
     data_root: str | None = option(None, help="folder no image path may leave; none is the input's folder")
     allow_network: bool = option(False, help="fetch images with http(s) addresses")
-    template: Template = option("plain", help="how the prompt is laid out")
     image_placeholder_id: int | None = option(
         None, help="token id of <image>; only to make sure: the checkpoint has it"
     )
-    append_boi: bool = option(False, help="end the prompt with the begin of an image, so that answers draw first")
-    mode: Mode = option("interleaved", help="grammar of the response", alias="generation_mode")
-    max_new_tokens: int = option(4096, help="tokens of a response, images included")
-    max_length: int = option(12000, help="tokens of prompt and response")
-    max_images: int | None = option(None, help="most images of a response")
-    max_text_tokens: int | None = option(None, help="most tokens of a response outside its images")
     strict_decode: bool = option(
         True, help="leave out broken images; --no-strict-decode cuts or fills them, mode unrestricted only"
     )
-    num_samples: int = option(1, help="answers to each row")
-    do_sample: bool = option(False, help="sample instead of taking the most likely token")
-    temperature: float = option(1.0, help="sampling temperature")
-    top_p: float = option(1.0, help="nucleus of sampling")
-    top_k: int = option(0, help="most likely tokens sampled from; 0 for all")
-    guidance_scale: float = option(1.0, help="classifier-free guidance of images, transformers only; 1 is off")
-    seed: int = option(0, help="seed; every answer has its own, counted on from it")
-    resume: bool = option(True, help="go on where an earlier run in this folder stopped")
-    retry_errors: bool = option(False, help="when going on, try failed rows again")
     priority_terms: str | None = option(None, help="words, with commas between; rows that have one are answered first")
     verbose: bool = option(False, help="print every answer as it is finished")
-    backend: Engine = option("transformers", help="what runs the language model; vllm is an optional extra")
-    tensor_parallel_size: int = option(1, help="GPUs that share the language model, vllm only")
-    batch_size: int = option(16, help="answers made together on a device")
-    compile: bool = option(False, help="compile the decoding step, for GPUs, transformers only")
-    device: str = option(
-        "cpu",
-        help="torch device; several with commas between, a process each; or auto: all GPUs, then the CPU, in one; "
-        "with vllm that of the VQ module",
-    )
-    max_gpu_memory: str | None = option(None, help="most that weights take on each GPU, as 10GiB; device auto only")
-    dtype: Dtype = option("float32", help="precision of the language model")
-    quantize: Quantize | None = option(None, help="bits of the layers' weights; needs the extra lowmem")
-
-    def __post_init__(self) -> None:
-        at_least(self, 1, "max_new_tokens", "max_length", "batch_size", "num_samples", "tensor_parallel_size")
-        if self.tensor_parallel_size > 1 and self.backend != "vllm":
-            raise InputError("is backend vllm's; device auto spreads a model over GPUs", field="tensor_parallel_size")
-        if not all(self.devices):
-            raise InputError(f"a name is missing in {self.device!r}", field="device")
-        if len(self.devices) > 1 and self.backend == "vllm":
-            raise InputError("backend vllm takes several devices by tensor_parallel_size, not a list", field="device")
-        if len(self.devices) > 1 and "auto" in self.devices:
-            raise InputError("auto stands alone: it takes all devices there are", field="device")
-        if self.compile and self.device == "auto":
-            raise InputError("is for a model on one device", field="compile")
-        if self.quantize is not None and self.backend == "vllm":
-            raise InputError("backend vllm reads the weights as they are", field="quantize")
-        if self.max_gpu_memory is not None and (self.device != "auto" or self.backend == "vllm"):
-            raise InputError("only device auto of backend transformers heeds it", field="max_gpu_memory")
-        at_least(self, 0, "max_images", "max_text_tokens", "top_k", "seed", "guidance_scale")
-        if self.num_samples > 1 and not self.do_sample:
-            raise InputError("needs do_sample: greedy decoding gives one answer every time", field="num_samples")
-        if self.retry_errors and not self.resume:
-            raise InputError("a run that starts anew has no errors to try again", field="retry_errors")
-        for name in ("max_images", "max_text_tokens"):
-            if self.mode == "unrestricted" and getattr(self, name) is not None:
-                raise InputError("mode unrestricted has no grammar that could count", field=name)
-        if self.guidance_scale != 1 and self.mode in ("unrestricted", "text-only"):
-            raise InputError(f"mode {self.mode} has no grammar of images to guide", field="guidance_scale")
-        if self.compile and self.backend == "vllm":
-            raise InputError("vLLM compiles by itself", field="compile")
-        if self.guidance_scale != 1 and self.backend == "vllm":
-            raise InputError("backend vllm cannot: it samples each request from its own logits", field="guidance_scale")
-        if self.mode == "image-only" and self.max_text_tokens is not None:
-            raise InputError("mode image-only says nothing", field="max_text_tokens")
-        if not self.do_sample and (self.temperature, self.top_p, self.top_k) != (1.0, 1.0, 0):
-            raise InputError("is needed: temperature, top_p and top_k have no effect without", field="do_sample")
-        if self.append_boi and self.mode == "text-only":
-            raise InputError("mode text-only draws no image that could begin", field="append_boi")
-        if self.append_boi and self.max_images == 0:
-            raise InputError("the image it begins is one of max_images, which is 0", field="append_boi")
-        if self.mode == "text-only" and self.max_images:
-            raise InputError("mode text-only draws no images", field="max_images")
-        if self.mode == "image-only" and self.max_images == 0:
-            raise InputError("mode image-only needs at least 1", field="max_images")
-
-    @property
-    def devices(self) -> list[str]:
-        return [name.strip() for name in self.device.split(",")]
 
 
 @dataclass
@@ -402,26 +326,53 @@ class TokenizeOptions:
 
 
 @dataclass
-class BenchOptions:
+class BenchOptions(AnsweringOptions):
     """Answer a benchmark's questions, grade them, and report figures with intervals."""
 
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
-    data: str = option(SHIPPED, help=f"parquet in Omni-Bench's schema, or '{SHIPPED}'")
-    output_dir: str = option("out/bench", help="folder for results and drawings; an earlier run there is replaced")
+    suite: Suite | None = option(None, help=f"what is asked; none is omni-bench, or {SHIPPED} where `data` is")
+    data: str | None = option(
+        None,
+        help="the suite's file or folder, or a hub id; none is its own data set of the hub, at the pinned revision",
+        alias="parquet_path",
+    )
+    revision: str | None = option(None, help="revision of a data set of the hub; none is the pinned one")
+    split: str | None = option(None, help="split or part of the suite, where it has several")
+    source_column: str | None = option(None, help="column that names a row's source; none: docs/omni-bench.md's rule")
+    output_dir: str = option("out/bench", help="folder for results and drawings")
+    outfile: str | None = option(None, help="also write answers in the original's lines, to this file of output_dir")
     control_path: str | None = option(None, help="checkpoint of a text-only control asked the same questions")
-    template: Template = option("plain", help="how the prompt is laid out")
-    mode: Mode = option("interleaved", help="grammar of the response")
-    max_new_tokens: int = option(4096, help="tokens of a response, images included")
     limit: int | None = option(None, help="only the first so many questions")
     swap_pictures: bool = option(False, help="show each question another's picture: do pictures count?")
-    batch_size: int = option(100, help="questions answered together")
-    device: str = option("cpu", help="torch device")
-    dtype: Dtype = option("float32", help="precision of the language model")
+    mm_images_per_prompt: int | None = option(None, help="most pictures of a question; a row with more fails")
+    profile: Profile | None = option(None, help="rules of grading; none: each question's own, by its source")
+    primary: Literal["rule", "judge"] = option("rule", help="whose verdict is a record's `correct`")
+    judge_url: str | None = option(None, help="base of an OpenAI-compatible endpoint, such as http://localhost:8000/v1")
+    judge_model: str | None = option(None, help="the judge's model, by the endpoint's name for it")
+    judge_key_env: str = option("OPENAI_API_KEY", help="environment variable that has the judge's key, if it needs one")
+    judge_timeout: float = option(60.0, help="seconds a judge may take for a reply")
+    judge_retries: int = option(4, help="how often a judge is asked again that gave no verdict")
+    judge_parallel: int = option(8, help="questions put to the judge at a time")
+    judge_price_in: float = option(0.0, help="price of a million tokens the judge reads")
+    judge_price_out: float = option(0.0, help="price of a million tokens the judge writes")
+    batch_size: int = option(100, help="answers made together on a device")
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "max_new_tokens", "batch_size", "limit")
+        super().__post_init__()
+        at_least(self, 1, "limit", "judge_parallel", "mm_images_per_prompt")
+        at_least(self, 0, "judge_retries", "judge_price_in", "judge_price_out")
+        at_least(self, 0.01, "judge_timeout")
         if self.control_path == self.model_path:
             raise InputError("is the model itself", field="control_path")
+        if (self.judge_url is None) != (self.judge_model is None):
+            missing = "judge_model" if self.judge_model is None else "judge_url"
+            raise InputError("judge_url and judge_model go together", field=missing)
+        if self.judge_url is not None and not self.judge_url.startswith(("http://", "https://")):
+            raise InputError(f"must begin with http:// or https://, not {self.judge_url[:40]!r}", field="judge_url")
+        if self.primary == "judge" and self.judge_url is None:
+            raise InputError("needs a judge: judge_url and judge_model", field="primary")
+        if self.outfile is not None and (not self.outfile or Path(self.outfile).name != self.outfile):
+            raise InputError("must be the name of a file, which goes into output_dir", field="outfile")
 
 
 @dataclass

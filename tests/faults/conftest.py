@@ -42,7 +42,7 @@ def quick(checkpoint, monkeypatch) -> Iterator[None]:
 
     monkeypatch.setattr(TransformersBackend, "stream", remembered)
     suite = run.load_suite(SHIPPED)
-    monkeypatch.setattr(run, "load_suite", lambda _: replace(suite))
+    monkeypatch.setattr(run, "load_suite", lambda *_: replace(suite))
     monkeypatch.setattr(run_record, "_commit", lambda: None)
     monkeypatch.setattr(run_record, "_version", lambda package: None)
     yield

@@ -104,7 +104,8 @@ def test_trouble_of_a_run_that_goes_on(generate, tmp_path, capsys, trouble):
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_trouble_of_a_bench(checkpoint, quick, tmp_path, capsys, trouble):
     code, then = TROUBLES[trouble]
-    words = ["bench", "--model-path", str(checkpoint), "--limit", "2", "--mode", "image-only", "--max-new-tokens", "40"]
+    short = ["--limit", "2", "--mode", "image-only", "--max-new-tokens", "40", "--no-resume"]
+    words = ["bench", "--model-path", str(checkpoint), *short]
 
     def bench(folder: Path) -> int:
         return main([*words, "--output-dir", str(folder)])

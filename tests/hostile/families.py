@@ -16,7 +16,7 @@ import omni_r1
 from hostile import corpus, pictures, places, settings
 from hostile.watched import Case, Watch
 from omni_r1.bench import run as bench_run
-from omni_r1.bench.suite import load_suite
+from omni_r1.bench.suites import load_suite
 from omni_r1.cli import main
 from omni_r1.files import AppendLog, open_image
 from omni_r1.generate import runner
@@ -152,6 +152,7 @@ def suite_cases(folder: Path, watch: Watch) -> Iterator[Case]:
 
     def bench(path: Path) -> dict[str, Any]:
         words = ["--model-path", str(checkpoint), "--data", str(path), "--output-dir", str(folder / "out"), *SHORT]
+        words.append("--no-resume")
         code = main(["bench", *words])
         return {"code": code, "rows": recorded(folder / "out" / RESULTS), "bad": bad[path.name]}
 

@@ -43,8 +43,11 @@ def readable() -> Iterator[tuple[str, pa.Table, set[int]]]:
     for name, value in pictures.items():
         yield f"ok-image-{name}", table(image=around(value, PICTURE)), {2}
     yield "ok-image-int", table(image=[1, 2]), {1, 2}
-    yield "ok-image-binary", table(image=[saved(noise())] * 2), {1, 2}
-    yield "ok-image-struct", table(image=[{"bytes": saved(noise()), "path": "/etc/passwd"}] * 2), {1, 2}
+    yield "ok-image-binary", table(image=[saved(noise())] * 2), set()
+    yield "ok-image-struct", table(image=[{"bytes": saved(noise()), "path": "/etc/passwd"}] * 2), set()
+    yield "ok-image-path", table(image=["/etc/passwd.png", "../x.png", PICTURE]), {1, 2}
+    yield "ok-image-struct-path", table(image=[{"bytes": None, "path": "../../x.png"}] * 2), {1, 2}
+    yield "ok-image-removed", table(image=["<TLTS>", PICTURE]), set()
     yield "ok-image-lists", table(image=[[PICTURE], [PICTURE, None], [PICTURE]]), {2}
     yield "ok-image-many", table(image=[[PICTURE], [PICTURE] * 1000, [PICTURE]]), {2}
     yield "ok-image-nested", table(image=[[[PICTURE]]] * 2), {1, 2}

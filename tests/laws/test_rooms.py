@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 LONGEST = 450  # lines
 
 # What every room may use: they import nothing heavy, and of the rooms nothing.
-COMMON = {"errors", "option_parser", "options", "run_record", "shipped"}
+COMMON = {"answering_options", "errors", "option_parser", "options", "run_record", "shipped"}
 # Room -> what it may import; and what those may import it may import too.
 ROOMS = {
     "trajectory": set(),
@@ -36,6 +36,7 @@ ROOMS["cli"] = set(ROOMS)
 NEED = {f"omni_r1.generate.{name}": "vllm" for name in ("vllm_grammar", "vllm_grammar_v2", "vllm_model")}
 VERL = ("agent_loop", "check", "dataset", "engine", "launch", "reward_manager")
 NEED |= {f"omni_r1.perpo.verl_plugins.{name}": "verl" for name in VERL}
+NEED["omni_r1.bench.lmms_eval_model"] = "lmms_eval"
 
 PATHS = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -7,7 +7,7 @@ import pytest
 
 from omni_r1 import load, shipped
 from omni_r1.bench.run import run_bench
-from omni_r1.bench.suite import load_suite
+from omni_r1.bench.suites import load_suite
 from omni_r1.cli import main
 from omni_r1.data.miniature.corpus import BASE_TASKS, TASK_NAMES, captioned
 from omni_r1.data.miniature.tiles import read

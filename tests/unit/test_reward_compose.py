@@ -185,7 +185,7 @@ def test_a_judge_of_parts_that_do_not_belong_together(judge, vocabulary):
         ("aggregate", {"aggregate": "sum"}),
         ("missing", {"missing": "ignore"}),
         ("rules", {"rules": "mine"}),
-        ("rules", {"rules": "original", "look": "band"}),
+        ("look", {"rules": "original", "look": "band"}),
     ],
 )
 def test_profiles_that_cannot_be(field, changed):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from omni_r1.bench.suite import load_suite, swap_pictures
+from omni_r1.bench.suites import load_suite, swap_pictures
 from omni_r1.cli import main
 from omni_r1.errors import InputError
 from omni_r1.files import AppendLog

@@ -1,115 +1,225 @@
-"""`omni-r1 bench`: answer a suite's questions, grade answers and drawings, write records and figures."""
+"""`omni-r1 bench`: answer a suite's questions, grade answers and drawings, write records and figures.
 
+Answers are made by the runner of `generate`, and a run goes on as one of `generate` does. What a judge says is kept
+beside the records; it and the figures are made when all answers are there.
+"""
+
+import json
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from PIL import Image as Picture
-
+from omni_r1.bench.endpoint import Endpoint
+from omni_r1.bench.judge import CACHE, Judge
+from omni_r1.bench.records import agreement, also, opinion_into, original_line, record_answer
 from omni_r1.bench.statistics import summarise
-from omni_r1.bench.suite import Suite, load_suite, swap_pictures
+from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
 from omni_r1.errors import InputError
-from omni_r1.generate.backend import Completion, SamplingOptions
-from omni_r1.generate.questions import open_source
-from omni_r1.generate.run_folder import RunFolder, for_record, record_of
-from omni_r1.generate.runner import KEPT_PIXELS, Answered, Task, answer, tell_failures
+from omni_r1.files import AppendLog, write_atomic
+from omni_r1.generate.backend import Backend, WorkerError
+from omni_r1.generate.run_folder import RunFolder
+from omni_r1.generate.runner import Answered, Task, answer, open_backend, sampling_of, tasks_of, tell_failures
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
-from omni_r1.perpo.reward import grade
+from omni_r1.perpo.grading import grade
 from omni_r1.run_record import RESULTS, SUMMARY
 
-LONGEST_QUESTION = 12_000  # tokens, as the most that `generate` takes by default
-SEED = 0  # recorded; greedy decoding does not use it
-
-
-def judge_into(record: dict, drawn: list[Picture.Image], gold: list[Picture.Image], suite: Suite) -> None:
-    """Fill in the verdict of each drawn step, where the suite has a judge."""
-    if suite.judge is None:
-        return
-    record["judged"] = True
-    steps = [segment for segment in record["segments"] if "image" in segment]
-    for place, (step, picture) in enumerate(zip(steps, drawn, strict=True)):
-        correct, reason = suite.judge(picture, gold[place]) if place < len(gold) else (False, "one drawing too many")
-        step["step"] = {"correct": correct, "reason": reason}
-
-
-def control_answers(path: str, suite: Suite, options: BenchOptions, sampling: SamplingOptions) -> dict[str, dict]:
-    """What the text-only control answers, a verdict by question id; `error` where it failed."""
-    omni = load(path, device=options.device, dtype=options.dtype)
-    verdicts = {}
-    for one in answers(omni, suite, options, sampling, "control"):
-        said = one.completion.answer
-        correct = grade(said, one.task.question.gold or "").correct
-        verdicts[one.task.question.id] = {"answer": said, "correct": correct, "error": one.completion.error}
-    return verdicts
-
-
-def answers(
-    omni: Omni, suite: Suite, options: BenchOptions, sampling: SamplingOptions, label: str
-) -> Iterator[Answered]:
-    backend = TransformersBackend(omni, options.batch_size)
-    tasks = [Task(question, [0], [SEED]) for question in suite.questions]
-    return answer(backend, omni, tasks, sampling, template=options.template, label=label)
+CONTROL, SUITE = "control.jsonl", "suite.json"
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     """Run a benchmark; the run folder, its summary, and the exit code (2 when a row failed)."""
     started = time.monotonic()
-    suite = load_suite(options.data)
-    if options.limit:
-        suite.questions = suite.questions[: options.limit]
-    if options.swap_pictures:
-        suite.questions = swap_pictures(suite.questions)
-    longest = LONGEST_QUESTION + options.max_new_tokens
-    sampling = SamplingOptions(mode=options.mode, max_new_tokens=options.max_new_tokens, max_length=longest)  # greedy
-    omni = load(options.model_path, device=options.device, dtype=options.dtype)
-    folder = RunFolder(options.output_dir, options, SEED, log=RESULTS)
-    controls = control_answers(options.control_path, suite, options, sampling) if options.control_path else {}
+    suite = chosen(options)
+    omni, backend = open_backend(options)
+    room_for_an_image(omni, options)
+    folder = RunFolder(
+        options.output_dir, options, options.seed, log=RESULTS, resume=options.resume, beside=(CONTROL, CACHE, SUITE)
+    )
+    keep_origin(folder, suite)
+    if options.retry_errors:
+        folder.forget_errors()
+    if folder.records:
+        print(f"{suite.name}: {len(folder.records)} answers are there already", file=sys.stderr)
+    controls = control_answers(folder, suite, options) if options.control_path else {}
+    items = {item.id: item for item in suite.questions}
+    tasks = tasks_of(suite.questions, options, folder.records)
     tokens, generating = 0, time.monotonic()
-    for one in answers(omni, suite, options, sampling, "answering"):
-        record = record_answer(one, omni, folder, suite)
+    for one in answers(omni, backend, tasks, options, "answering"):
+        item = items[one.task.question.id]
+        record = record_answer(one, item, omni, folder, suite, options.profile, options.num_samples > 1)
         record["control"] = controls.get(record["id"])
         folder.add(record)
         tokens += record["tokens"]
-    finished = time.monotonic()
-    records = [folder.records[question.id, 0] for question in suite.questions]
-    summary = {"suite": suite.name, **summarise(records)}
-    summary["tokens_per_second"] = tokens / (finished - generating)
-    summary["seconds"] = finished - started
-    folder.finish([(question.id, 0) for question in suite.questions], summary)
+    seconds = time.monotonic() - generating
+    keys = [(item.id, sample) for item in suite.questions for sample in range(options.num_samples)]
+    records = [folder.records[key] for key in keys]
+    judged = ask_judge(records, folder, options)
+    summary = {"suite": suite.name, **summarise(records), **also(records)}
+    summary |= {"judge": judged} if judged else {}
+    summary |= {"tokens_per_second": tokens / max(seconds, 1e-9), "seconds": time.monotonic() - started}
+    folder.finish(keys, summary)
+    if options.outfile:
+        file = Path(options.data or suite.name).name
+        lines = [json.dumps(original_line(record, items[record["id"]], file)) + "\n" for record in records]
+        write_atomic(folder.path / options.outfile, "".join(lines))
     control_failed = sum(bool(verdict["error"]) for verdict in controls.values())
     if control_failed:
         print(f"omni-r1: error: the control failed on {control_failed} questions; see {RESULTS}", file=sys.stderr)
     return folder.path, summary, max(tell_failures(records), 2 if control_failed else 0)
 
 
-def record_answer(one: Answered, omni: Omni, folder: RunFolder, suite: Suite) -> dict:
-    """The graded and judged record of an answer, its pictures stored in the folder."""
-    question = one.task.question
+def chosen(options: BenchOptions) -> Suite:
+    """The questions that the options ask for. A run that goes on keeps to the revision it began with."""
+    revision = options.revision
+    kept = Path(options.output_dir) / SUITE
+    if revision is None and options.resume and kept.is_file():
+        revision = origin_in(kept).get("revision")
+    suite = load_suite(options.data, options.suite, revision, options.split, options.source_column)
+    if options.limit:
+        suite.questions = suite.questions[: options.limit]
+    if options.swap_pictures:
+        suite.questions = swap_pictures(suite.questions)
+    if (most := options.mm_images_per_prompt) is not None:
+        suite.questions = [within(item, most) for item in suite.questions]
+    return suite
 
-    def store(picture: Picture.Image, name: str) -> str:
-        return folder.picture(picture, f"images/{question.row}-{name}")
 
+def within(item: Item, most: int) -> Item:
+    """The question, or where it has more pictures than it may have, its error: none of them is dropped."""
+    if item.error is not None or len(item.images) <= most:
+        return item
+    message = f"has {len(item.images)} pictures, more than mm_images_per_prompt, {most}"
+    return replace(item, error=InputError(message, field="image", **item.where))
+
+
+def origin_in(file: Path) -> dict[str, Any]:
     try:
-        share = KEPT_PIXELS // max(1, len(question.gold_images))
-        gold = [for_record(open_source(source, question.where), share) for source in question.gold_images]
-    except InputError as error:  # without them the drawings cannot be judged
-        reason = str(InputError(error.message, field="steps", **question.where))
-        gold, one.completion = [], Completion([], 0, error=one.completion.error or reason)
-    record, drawn = record_of(question, 0, one.completion, one.pictures, omni, store, SEED)
-    record["gold_images"] = [store(picture, f"gold_{number}") for number, picture in enumerate(gold, 1)]
-    verdict = grade(record["answer"], question.gold or "")
-    record["correct"], record["reason"] = verdict.correct, verdict.reason
-    judge_into(record, drawn, gold, suite)
-    return record
+        origin = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be gone on with: {error}", file=file, field="resume") from error
+    return origin if isinstance(origin, dict) else {}
+
+
+def keep_origin(folder: RunFolder, suite: Suite) -> None:
+    """Write down what was read. Raises InputError where a run that goes on was asked something else."""
+    file = folder.path / SUITE
+    if file.exists() and folder.records and (before := origin_in(file)).get("files") != suite.origin.get("files"):
+        changed = [name for name, sha in suite.origin["files"].items() if before.get("files", {}).get(name) != sha]
+        message = f"is not what the run that is to go on has read: {', '.join(changed[:3]) or 'files are missing'}"
+        raise InputError(f"{message}; --no-resume starts anew", file=file, field="data")
+    write_atomic(file, json.dumps({"suite": suite.name, **suite.origin}, indent=1) + "\n")
+
+
+def room_for_an_image(omni: Omni, options: BenchOptions) -> None:
+    """Raise InputError where answers may draw and the budget holds no image: they would all be words."""
+    if options.mode == "text-only" or options.max_images == 0:
+        return
+    length = omni.vocabulary.image_length + (1 if options.append_boi else 2)  # with its begin and end
+    if options.max_new_tokens < length:
+        message = f"{options.max_new_tokens} tokens cannot hold one image, which takes {length}"
+        raise InputError(f"{message}; mode text-only asks for words alone", field="max_new_tokens")
+
+
+def answers(
+    omni: Omni, backend: Backend, tasks: Sequence[Task], options: BenchOptions, label: str
+) -> Iterator[Answered]:
+    """Every answer. Where a device's worker dies, it is told, and what is missing is asked of new workers.
+
+    Raises WorkerError for one that dies again before anything was answered: it would go on for ever.
+    """
+    while tasks:
+        done: set[tuple[str, int]] = set()
+        try:
+            sampling, template = sampling_of(options), options.template
+            for one in answer(
+                backend, omni, tasks, sampling, template=template, append_boi=options.append_boi, label=label
+            ):
+                done.add((one.task.question.id, one.task.samples[one.place]))
+                yield one
+            return
+        except WorkerError as error:
+            if len(options.devices) == 1 or not done:
+                raise
+            print(f"omni-r1: warning: {error}; what it was at is asked again", file=sys.stderr)
+        tasks = [left for task in tasks if (left := without(task, done)).samples]
+        backend = open_backend(options)[1]
+
+
+def without(task: Task, done: set[tuple[str, int]]) -> Task:
+    """The task without the answers that are there."""
+    pairs = zip(task.samples, task.seeds, strict=True)
+    left = [(sample, seed) for sample, seed in pairs if (task.question.id, sample) not in done]
+    return Task(task.question, [sample for sample, _ in left], [seed for _, seed in left])
+
+
+def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions) -> dict[str, dict]:
+    """What the text-only control answers, a verdict by question id; `error` where it failed. Kept for a run that goes
+    on, as the answers are."""
+    with AppendLog(folder.path / CONTROL) as log:
+        verdicts = {row.pop("id"): row for row in map(dict, log.rows)}
+        left = [item for item in suite.questions if item.id not in verdicts]
+        if left:
+            omni = load(str(options.control_path), device=options.devices[0], dtype=options.dtype)
+            backend = TransformersBackend(omni, options.batch_size)
+            alone = replace(options, num_samples=1, append_boi=False, device=options.devices[0])
+            for one in answers(omni, backend, tasks_of(left, alone), alone, "control"):
+                said, item = one.completion.answer, one.task.question
+                verdict = {"answer": said, "correct": grade(said, item.gold or "").correct}
+                verdicts[item.id] = verdict | {"error": one.completion.error}
+                log.append({"id": item.id, **verdicts[item.id]})
+    return verdicts
+
+
+def ask_judge(records: Sequence[dict], folder: RunFolder, options: BenchOptions) -> dict[str, Any] | None:
+    """Put the judge's verdicts into the records; its figures, None where there is none."""
+    if options.judge_url is None or options.judge_model is None:
+        for record in records:
+            opinion_into(record, None, None, "rule")
+        return None
+    key = os.environ.get(options.judge_key_env)
+    endpoint = Endpoint(options.judge_url, options.judge_model, key, options.judge_timeout)
+    judge = Judge(endpoint, folder.path, options.judge_retries, options.judge_parallel)
+    asked = [record for record in records if record["status"] != "error"]
+    pairs = [(record["answer"], record["gold"] or "") for record in asked]
+    for record in records:
+        opinion_into(record, None, None, "rule")
+    for record, opinion in zip(asked, judge.opinions(pairs), strict=True):
+        opinion_into(record, opinion, options.judge_model, options.primary)
+    judge.log.close()
+    figures = judge.figures(options.judge_price_in, options.judge_price_out)
+    return {"primary": options.primary == "judge", **agreement(records), **figures}
 
 
 def bench(options: BenchOptions) -> int:
-    """The verb: one line of figures; `omni-r1 report` shows the rest."""
+    """The verb: a line of figures, and one of the judge's; `omni-r1 report` shows the rest."""
     path, summary, code = run_bench(options)
     low, high = summary["interval"]["overall"]
     accuracy = f"accuracy {summary['accuracy']['overall']:.1%} [{low:.1%}, {high:.1%}]"
-    print(f"{accuracy} on {summary['count']['overall']} questions of {summary['suite']}; see {path / SUMMARY}")
+    left_out = {name: summary[key]["overall"] for name, key in LEFT_OUT.items()}
+    told = "".join(f", {count} {name}" for name, count in left_out.items() if count)
+    print(f"{accuracy} on {summary['count']['overall']} questions of {summary['suite']}{told}; see {path / SUMMARY}")
+    if (judged := summary.get("judge")) is not None:
+        print(judge_line(judged))
     return code
+
+
+LEFT_OUT = {"failed": "failed", "without an answer": "no_answer", "unparsed": "unparsed"}
+
+
+def judge_line(judged: dict[str, Any]) -> str:
+    """What the judge says, in a line; first what it did not say."""
+
+    def percent(share: float | None) -> str:
+        return "–" if share is None else f"{share:.1%}"
+
+    missing, accuracy = judged["missing"]["overall"], judged["accuracy"]["overall"]
+    agree = f"agrees with the rules on {percent(judged['agreement'])}"
+    tokens = f"{judged['tokens_in']} tokens in, {judged['tokens_out']} out"
+    cost = f", cost {judged['cost']:.4f}" if judged["cost"] else ""
+    return f"judge {judged['model']}: {missing} verdicts missing, accuracy {percent(accuracy)}, {agree}; {tokens}{cost}"

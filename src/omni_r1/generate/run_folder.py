@@ -28,12 +28,20 @@ RESULT = "result.json"  # of one row, in the row's own folder
 # What may change between a run and its continuation: it decides how, not what, is answered.
 HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
 HOW |= {"input", "output_dir", "priority_terms"}
+HOW |= {"outfile", "primary"}  # of the bench: what is made of the answers when all are there; and who judges them
+JUDGING = ("url", "model", "key_env", "timeout", "retries", "parallel", "price_in", "price_out")
+HOW |= {f"judge_{name}" for name in JUDGING}
 
 
 class RunFolder:
-    """A run folder, fresh or gone on with. `log` is its file of records, `records` what is in it by key."""
+    """A run folder, fresh or gone on with. `log` is its file of records, `records` what is in it by key.
 
-    def __init__(self, path: str | Path, options: Any, seed: int, *, log: str, resume: bool = False) -> None:
+    `beside`: other files that belong to the log, and are removed with it where the run starts anew.
+    """
+
+    def __init__(
+        self, path: str | Path, options: Any, seed: int, *, log: str, resume: bool = False, beside: Sequence[str] = ()
+    ) -> None:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -41,7 +49,7 @@ class RunFolder:
             if going_on:  # before anything is taken away: a run that cannot go on stays as it is
                 self._same(options)
                 self.log = AppendLog(self.path / log)
-            for name in (REPORT, FIGURES, SUMMARY, *([] if going_on else [log])):
+            for name in (REPORT, FIGURES, SUMMARY, *(() if going_on else (log, *beside))):
                 (self.path / name).unlink(missing_ok=True)
             remove_unfinished(self.path)
             write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")

@@ -7,13 +7,14 @@ goes on where it was. A question that cannot be answered is a record with status
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image as Picture
 
+from omni_r1.answering_options import AnsweringOptions
 from omni_r1.errors import InputError, OmniError
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
 from omni_r1.generate.questions import Question, input_files, open_source, read_questions
@@ -150,13 +151,15 @@ def generate(options: GenerateOptions) -> int:
         root = Path(options.data_root) if options.data_root else path.parent
         inputs[path] = prioritised(read_questions(path, root, options.allow_network), options.priority_terms)
     omni, backend = open_backend(options)
+    if options.image_placeholder_id not in (None, omni.vocabulary.image):
+        raise InputError(f"is {omni.vocabulary.image} in this checkpoint", field="image_placeholder_id")
     code = 0
     for path, questions in inputs.items():
         code = max(code, answer_file(path, questions, backend, omni, options))
     return code
 
 
-def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
+def open_backend(options: AnsweringOptions) -> tuple[Omni, Backend]:
     """What encodes and decodes pictures, and what completes prompts."""
     devices = options.devices
     loading: dict[str, Any] = {
@@ -168,8 +171,6 @@ def open_backend(options: GenerateOptions) -> tuple[Omni, Backend]:
     }
     alone = options.backend == "transformers" and len(devices) == 1
     omni = load(options.model_path, device=devices[0], language_model=alone, **loading)
-    if options.image_placeholder_id not in (None, omni.vocabulary.image):
-        raise InputError(f"is {omni.vocabulary.image} in this checkpoint", field="image_placeholder_id")
     running: dict[str, Any] = {"batch_size": options.batch_size, "compiled": options.compile}
     if alone:
         return omni, TransformersBackend(omni, **running)
@@ -197,12 +198,7 @@ def answer_file(
     if options.retry_errors:
         folder.forget_errors()
     count = options.num_samples
-    tasks = []
-    for question in questions:
-        missing = [sample for sample in range(count) if (question.id, sample) not in folder.records]
-        first = options.seed + (question.row - 1) * count
-        if missing:
-            tasks.append(Task(question, missing, [first + sample for sample in missing]))
+    tasks = tasks_of(questions, options, folder.records)
     if folder.records:
         print(f"{path.name}: {len(folder.records)} answers are there already", file=sys.stderr)
     started, tokens, longest = time.monotonic(), 0, 0
@@ -238,7 +234,20 @@ def answer_file(
     return tell_failures(records)
 
 
-def sampling_of(options: GenerateOptions) -> SamplingOptions:
+def tasks_of(
+    questions: Sequence[Question], options: AnsweringOptions, there: Container[tuple[str, int]] = ()
+) -> list[Task]:
+    """What is still to be answered. Each answer has its own seed, whichever are there already."""
+    count, tasks = options.num_samples, []
+    for question in questions:
+        missing = [sample for sample in range(count) if (question.id, sample) not in there]
+        first = options.seed + (question.row - 1) * count
+        if missing:
+            tasks.append(Task(question, missing, [first + sample for sample in missing]))
+    return tasks
+
+
+def sampling_of(options: AnsweringOptions) -> SamplingOptions:
     """What of the verb's options says how to sample."""
     return SamplingOptions(**{field.name: getattr(options, field.name) for field in fields(SamplingOptions)})
 

@@ -20,6 +20,7 @@ def demo(options: DemoOptions) -> int:
             limit=options.limit,
             batch_size=options.batch_size,
             device=options.device,
+            resume=False,
         )
     )
     page = report(folder)

@@ -1,0 +1,131 @@
+"""A language model as judge of final answers, by the paper's rules (section 5, Table 7): true, false, or nothing.
+
+Only gold answer and given answer are shown. A verdict is the one word that was asked for; whatever else comes is none,
+is asked for again, and in the end is missing, with a reason: nothing is ever read into it. Each reply is kept in the
+run folder under the digest of what was asked, so that no question is paid for twice.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omni_r1.bench.endpoint import Endpoint, Reply, persistently
+from omni_r1.files import AppendLog
+
+CACHE = "judge.jsonl"
+MAX_TOKENS = 16
+DEAD_AFTER = 20  # questions one after the other without any reply: the others are not asked
+LONGEST = 4_000  # characters of an answer that are shown; a longer one is no answer
+SHOWN = 200  # characters of a reply that are kept
+
+RULES = """\
+You compare an answer with the correct one and decide whether they mean the same.
+Reply with one word and nothing else: True or False.
+
+- Judge by these two texts alone. How an answer is phrased does not matter.
+- An answer that contradicts the correct one, or leaves open which of several it is, is False.
+- An empty or unclear answer, or one that gives several answers where one is asked for, is False.
+- Numbers may be written differently, in scientific notation or rounded. With units they must come to the same value.
+- Lists must have the same items, in any order.
+- A name that can only mean the same thing is True.
+- The letter of a choice, its place in the list (A is the first) and the text of the option are the same."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the judge says of a pair; `correct` None: it did not say, for the `reason`."""
+
+    correct: bool | None
+    reason: str
+
+
+def messages(answer: str, gold: str) -> list[dict[str, str]]:
+    """What the judge is asked. The answer is quoted as JSON, so that nothing in it passes for the rules."""
+    pair = json.dumps({"correct answer": gold, "answer": answer}, ensure_ascii=False)
+    return [{"role": "system", "content": RULES}, {"role": "user", "content": pair}]
+
+
+def verdict_of(text: str) -> bool | None:
+    """`True` or `False`, in any case, with a full stop or in bold; None for anything else."""
+    return {"true": True, "false": False}.get(text.strip().strip("*`\"'").rstrip(".").strip().casefold())
+
+
+def digest(model: str, asked: Sequence[dict[str, str]]) -> str:
+    return hashlib.sha256(json.dumps([model, *asked], sort_keys=True).encode()).hexdigest()
+
+
+class Judge:
+    """Asks an endpoint, several questions at a time, and keeps what it says in `folder`."""
+
+    def __init__(self, endpoint: Endpoint, folder: Path, retries: int, parallel: int, first_wait: float = 0.5) -> None:
+        self.endpoint, self.retries, self.parallel, self.first_wait = endpoint, retries, parallel, first_wait
+        self.log = AppendLog(folder / CACHE)
+        self.known = {row["key"]: bool(row["correct"]) for row in self.log.rows if row["correct"] is not None}
+        self.failures = 0  # questions one after the other that got no reply at all
+        self.stop = threading.Event()
+
+    def opinions(self, pairs: Iterable[tuple[str | None, str]]) -> Iterator[Opinion]:
+        """An opinion of each (answer, gold), in their order. A pair that occurs twice is asked once."""
+        keys: list[str | None] = []
+        new: dict[str, list[dict[str, str]]] = {}
+        for answer, gold in pairs:
+            if answer is None or not answer.strip():
+                keys.append(None)
+                continue
+            asked = messages(answer, gold)
+            keys.append(key := digest(self.endpoint.model, asked))
+            if key not in self.known and len(asked[1]["content"]) <= LONGEST:
+                new[key] = asked
+        missing: dict[str, str] = {}
+        with ThreadPoolExecutor(self.parallel) as pool:
+            try:
+                for one, replies in zip(new, pool.map(self._ask, new.values()), strict=True):
+                    missing[one] = self._keep(one, replies)
+            except BaseException:
+                self.stop.set()  # else the pool would ask all others before it ends
+                raise
+        for each in keys:
+            if each is None:
+                yield Opinion(False, "no answer, which is not asked about")
+            elif each in self.known:
+                yield Opinion(self.known[each], f"{self.endpoint.model} says {self.known[each]}")
+            else:
+                yield Opinion(None, missing.get(each, f"longer than {LONGEST:,} characters, which is not asked about"))
+
+    def _ask(self, asked: Sequence[dict[str, str]]) -> list[Reply]:
+        if self.stop.is_set():
+            return []
+        return persistently(lambda: self._once(asked), self.retries, self.stop, self.first_wait)
+
+    def _once(self, asked: Sequence[dict[str, str]]) -> Reply:
+        reply = self.endpoint.ask(asked, MAX_TOKENS)
+        if reply.text is not None and verdict_of(reply.text) is None:
+            return replace(reply, problem=f"a reply that is no verdict: {reply.text[:40]!r}", again=True)
+        return reply
+
+    def _keep(self, key: str, replies: Sequence[Reply]) -> str:
+        """Log what is billed or decides; the reason where nothing is decided."""
+        if not replies:
+            return f"the judge has failed {DEAD_AFTER} questions one after the other, and is not asked any more"
+        self.failures = 0 if any(reply.text is not None for reply in replies) else self.failures + 1
+        if self.failures >= DEAD_AFTER:
+            self.stop.set()
+        for reply in replies:
+            correct = None if reply.text is None else verdict_of(reply.text)
+            if correct is not None:
+                self.known[key] = correct
+            if correct is not None or reply.tokens_in or reply.tokens_out:
+                told = {"key": key, "correct": correct, "reply": (reply.text or "")[:SHOWN]}
+                self.log.append(told | {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
+        return replies[-1].problem
+
+    def figures(self, price_in: float, price_out: float) -> dict[str, Any]:
+        """Tokens of all replies there are, and what they cost at prices a million."""
+        tokens_in, tokens_out = (sum(row[name] for row in self.log.rows) for name in ("tokens_in", "tokens_out"))
+        cost = (tokens_in * price_in + tokens_out * price_out) / 1e6
+        return {"model": self.endpoint.model, "tokens_in": tokens_in, "tokens_out": tokens_out, "cost": cost}

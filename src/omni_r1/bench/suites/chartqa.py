@@ -1,0 +1,32 @@
+"""ChartQA: charts, with questions by people and by a model; an answer is a number or a few words."""
+
+from pathlib import PurePosixPath
+
+from omni_r1.bench.suites.files import Files
+from omni_r1.bench.suites.rows import Row, read
+from omni_r1.bench.suites.suite import Item
+from omni_r1.errors import InputError
+
+HUB, SPLIT = "HuggingFaceM4/ChartQA", "test"
+KINDS = {0: "human", 1: "augmented", "human_test": "human", "augmented_test": "augmented"}
+
+
+def questions(files: Files) -> list[Item]:
+    """`query` or `question`, `label` or `answer` (one, or a list of one), `image` or `imgname` (below `png/`)."""
+
+    def convert(row: Row) -> Item:
+        question = row.text(row.first("query", "question"), required=True) or ""
+        field = row.first("label", "answer")
+        told = row.data[field]
+        if isinstance(told, list):
+            if len(told) != 1:
+                raise InputError(f"has {len(told)} answers, not one", field=field)
+            row.data[field] = told[0]
+        gold = row.gold(field)
+        if row.data.get("image") is None and (name := row.text("imgname")) is not None:
+            row.data["image"] = name if "/" in name else str(PurePosixPath("png") / name)
+        kind = row.data.get("human_or_machine", row.data.get("type"))
+        task = KINDS.get(kind, kind if isinstance(kind, str) else None) if isinstance(kind, int | str) else None
+        return Item("", question, row.pictures("image"), task, gold, source="chartqa", profile="relaxed")
+
+    return read(files, convert)

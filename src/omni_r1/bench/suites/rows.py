@@ -1,0 +1,175 @@
+"""Rows of a suite to questions: typed fields, pictures in every published form, one error for a row that is none."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omni_r1.bench.statistics import OVERALL
+from omni_r1.bench.suites.files import Files, rows
+from omni_r1.bench.suites.suite import Item
+from omni_r1.errors import InputError
+from omni_r1.generate.questions import LONGEST_PROMPT, MOST_IMAGES, Source, enter, id_of, short
+from omni_r1.perpo.grading.canonical import canonical
+from omni_r1.perpo.grading.choices import LETTERS, choice
+from omni_r1.trajectory import IMAGE_MARK
+
+REMOVED = "<TLTS>"  # in place of a picture that Omni-Bench has taken out: the question is asked without it
+
+
+class Row:
+    """A row's fields, each read with its type. What is wrong is an InputError that names the field."""
+
+    def __init__(self, data: dict[str, Any], files: Files, path: Path) -> None:
+        self.data, self.files, self.path = data, files, path
+
+    def text(self, field: str, *, required: bool = False) -> str | None:
+        """A text, None where there is none. `required`: it must be there, and not blank."""
+        value = self.data.get(field)
+        if value is not None and not isinstance(value, str):
+            raise InputError("must be a text", field=field)
+        if required and (value is None or not value.strip()):
+            raise InputError("must be a text", field=field)
+        if value is not None and len(value) > LONGEST_PROMPT:
+            raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)
+        return value
+
+    def first(self, *fields: str) -> str:
+        """The first of the fields that the row has. Raises InputError naming the first where it has none."""
+        found = next((field for field in fields if self.data.get(field) is not None), None)
+        if found is None:
+            raise InputError("is missing", field=fields[0])
+        return found
+
+    def gold(self, field: str) -> str:
+        """The gold answer: any one value as text."""
+        value = self.data.get(field)
+        if value is None:
+            raise InputError("is missing", field=field)
+        if len(told := str(value)) > LONGEST_PROMPT:
+            raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)
+        return told
+
+    def texts(self, field: str) -> list[str] | None:
+        """A list of texts, None where there is none or an empty one."""
+        value = self.data.get(field)
+        if value is None or value == []:
+            return None
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise InputError("must be a list of texts", field=field)
+        return value
+
+    def pictures(self, field: str) -> list[Source]:
+        """The pictures of a cell: one or a list, each base64 text, a data URI, bytes, `{bytes, path}`, or a path where
+        it ends as the name of a picture does. `<TLTS>` is none."""
+        cell = self.data.get(field)
+        cells = cell if isinstance(cell, list) else [cell]
+        if len(cells) > MOST_IMAGES:
+            raise InputError(f"has {len(cells)} pictures, more than {MOST_IMAGES}", field=field)
+        if cells and all(one == REMOVED for one in cells):
+            return []
+        return [self._picture(one, field) for one in cells]
+
+    def _picture(self, cell: Any, field: str) -> Source:
+        if isinstance(cell, dict) and "bytes" in cell and cell["bytes"] is None and isinstance(cell.get("path"), str):
+            cell = cell["path"]
+        if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
+            return cell["bytes"]
+        if isinstance(cell, bytes):
+            return cell
+        if isinstance(cell, str) and cell.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")):
+            try:
+                return self.files.picture(cell)
+            except InputError as error:
+                raise InputError(error.message, field=field) from error
+        if isinstance(cell, str) and cell.startswith("data:"):
+            cell = cell.partition(",")[2]
+        try:
+            return base64.b64decode("".join(cell.split()), validate=True)
+        except (AttributeError, binascii.Error, TypeError, ValueError) as error:
+            raise InputError(f"is no base64: {short(error)}", field=field) from error
+
+
+Convert = Callable[[Row], Item]
+
+
+def read(
+    files: Files, convert: Convert, required: Sequence[str] = (), wanted: Sequence[str] | None = None
+) -> list[Item]:
+    """The questions of a suite's files by `convert`, which makes one of a row and leaves its number to this.
+
+    A row that cannot be used becomes an Item with `error`; an id that is not a row's alone is replaced by its number.
+    Raises InputError where a file cannot be read, or there are no rows.
+    """
+    items: list[Item] = []
+    seen: dict[str, int] = {}
+    number = 0
+    for path in files.paths:
+        for within, row in enumerate(rows(path, required, wanted), 1):
+            number += 1
+            items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen))
+    if not items:
+        raise InputError("no rows", file=files.paths[0] if len(files.paths) == 1 else files.name)
+    return items
+
+
+def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: Convert, seen: dict[str, int]) -> Item:
+    name = f"row {number}"
+    known: dict[str, str | None] = {}
+    try:
+        if isinstance(row, InputError):
+            raise row
+        name = id_of(row if row.get("id") else {}, number)
+        known = {field: row[field] for field in ("task", "answer") if isinstance(row.get(field), str)}
+        known = {field: value for field, value in known.items() if len(value or "") <= LONGEST_PROMPT}
+        item = convert(Row(row, files, where["file"]))
+        if item.task == OVERALL:
+            raise InputError(f"{OVERALL!r} is the name of the whole", field="task")
+        name, _ = enter(item.id or name, number, seen)
+        return replace(item, id=name, row=number, where=where)
+    except InputError as error:
+        name, _ = enter(name, number, seen)
+        located = InputError(error.message, field=error.field, **where)
+        return Item(name, task=known.get("task"), gold=known.get("answer"), error=located, row=number, where=where)
+
+
+def with_marks(text: str, pictures: Sequence[Any]) -> str:
+    """The question's text, with marks for pictures that have none behind it, if some have; and none without pictures.
+
+    More marks than pictures are left for the error they are.
+    """
+    marks = text.count(IMAGE_MARK)
+    if not pictures:
+        return text.replace(IMAGE_MARK, "").strip()
+    return text + f" {IMAGE_MARK}" * (len(pictures) - marks) if 0 < marks < len(pictures) else text
+
+
+def lettered(question: str, options: Sequence[str]) -> str:
+    """A question with its choices, a line each. A label that an option has already is not put there twice."""
+    if len(options) > len(LETTERS):
+        raise InputError(f"has {len(options)} options, more than {len(LETTERS)}", field="options")
+    lines = [f"({letter}) {content}" for letter, content in zip(LETTERS, bare(options), strict=False)]
+    return "\n".join([question.strip(), *lines])
+
+
+def bare(options: Sequence[str]) -> list[str]:
+    """Options without the labels that stand before them: `A`, `A)`, `A. text` and `(A) text` are all in use."""
+    out = []
+    for letter, option in zip(LETTERS, options, strict=False):
+        said = choice(canonical(option))
+        out.append(said.content if said is not None and said.content and said.letter == letter else option.strip())
+    return out
+
+
+def letter_of(row: Row, field: str, options: Sequence[str] | None) -> str:
+    """The gold letter, however it is decorated: `B`, `B)`, `(B) text`, or an option's text. Raises InputError."""
+    told = row.gold(field)
+    said = choice(canonical(told))
+    if said is not None and (options is None or str(said.letter) in LETTERS[: len(options)]):
+        return str(said.letter)
+    places = [place for place, content in enumerate(bare(options or ())) if content == told.strip()]
+    if len(places) != 1:
+        raise InputError(f"{short(told)!r} is none of the choices", field=field)
+    return LETTERS[places[0]]

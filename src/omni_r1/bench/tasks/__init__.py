@@ -1,0 +1,1 @@
+"""The tasks that lmms-eval loads from this folder."""

@@ -1,0 +1,130 @@
+"""The bench's own way of running: workers that die, the original's command, a run that goes on."""
+
+import base64
+import io
+import json
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from omni_r1.bench import run
+from omni_r1.cli import main
+from omni_r1.files import AppendLog
+from omni_r1.generate.backend import WorkerError
+from omni_r1.generate.questions import Question
+from omni_r1.generate.runner import Answered, Task
+from omni_r1.options import BenchOptions
+from omni_r1.run_record import RESULTS
+from tiny import write_checkpoint
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    """`dying(*lives)`: workers that die after so many answers, one life after the other; the last lives on."""
+    asked: list[list[tuple[str, list[int]]]] = []
+
+    def dying(*lives: int):
+        left = list(lives)
+
+        def answer(backend, omni, tasks, options, **_):
+            asked.append([(task.question.id, list(task.seeds)) for task in tasks])
+            life = left.pop(0) if left else 999
+            for task in tasks:
+                for place in range(len(task.samples)):
+                    if not life:
+                        raise WorkerError("worker 1 of 2 (cpu, process 7) died: SIGKILL")
+                    life -= 1
+                    yield Answered(task, place, None, [])
+
+        monkeypatch.setattr(run, "answer", answer)
+        monkeypatch.setattr(run, "open_backend", lambda options: (None, None))
+        return asked
+
+    return dying
+
+
+def answered(device: str = "cpu,cpu") -> list[tuple[str, int]]:
+    tasks = [Task(Question(name), [0, 1], [10, 11]) for name in "abc"]
+    found = run.answers(None, None, tasks, BenchOptions("m", device=device), "x")
+    return [(one.task.question.id, one.task.seeds[one.place]) for one in found]
+
+
+def test_what_a_dead_worker_was_at_is_asked_again(dying, capsys):
+    asked = dying(3, 1)
+    assert answered() == [(name, seed) for name in "abc" for seed in (10, 11)]
+    assert asked[1:] == [[("b", [11]), ("c", [10, 11])], [("c", [10, 11])]]
+    assert capsys.readouterr().err.count("worker 1 of 2 (cpu, process 7) died: SIGKILL; what it was at") == 2
+
+
+def test_workers_that_only_die_end_the_run(dying):
+    dying(2, 0)
+    with pytest.raises(WorkerError):
+        answered()
+    dying(2)
+    with pytest.raises(WorkerError):
+        answered("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(out, "PNG")
+    cell = base64.b64encode(out.getvalue()).decode()
+    rows = [{"id": f"q{number}", "question": "Which?", "image": [cell] * number, "answer": "1"} for number in (1, 5, 6)]
+    pq.write_table(pa.Table.from_pylist(rows), folder := tmp_path_factory.mktemp("data") / "omni-bench_cleaned.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+def test_the_originals_command_and_its_file(data, checkpoint, tmp_path, capsys):
+    words = ["--parquet_path", str(data), "--model_path", str(checkpoint), "--outfile", "preds.jsonl"]
+    words += ["--mm_images_per_prompt", "5", "--output_dir", str(tmp_path), "--tp_size", "1"]
+    assert main(["bench", *words, "--max_new_tokens", "24"]) == 2  # the row of six pictures fails
+    lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == [0, 1, 2] and {line["dataset"] for line in lines} == {data.name}
+    assert lines[0]["raw"]["_gt_answer"] == "1" and isinstance(lines[1]["prediction"], str)
+    assert lines[2]["prediction"] is None and "has 6 pictures" in lines[2]["error"]
+    with AppendLog(tmp_path / RESULTS) as log:
+        assert [len(row["question_images"]) for row in log.rows] == [1, 5, 0]
+    capsys.readouterr()
+    assert main(["bench", *words, "--max_new_tokens", "17"]) == 2
+    assert "field 'max_new_tokens': 17 tokens cannot hold one image, which takes 18" in capsys.readouterr().err
+
+
+def test_several_samples_and_going_on(data, checkpoint, tmp_path, capsys):
+    words = [
+        "bench",
+        "--data",
+        str(data),
+        "--model-path",
+        str(checkpoint),
+        "--output-dir",
+        str(tmp_path),
+        "--limit",
+        "2",
+    ]
+    words += ["--limit", "2", "--max-new-tokens", "24", "--do-sample", "--num-samples", "3", "--seed", "5"]
+    assert main(words) == 0
+    before = (tmp_path / RESULTS).read_bytes()
+    lines = before.splitlines(keepends=True)
+    (tmp_path / RESULTS).write_bytes(b"".join(lines[:1] + lines[4:5]) + lines[2][:20])
+    assert main(words) == 0 and (tmp_path / RESULTS).read_bytes() == before
+    rows = [json.loads(line) for line in lines]
+    assert [(row["id"], row["sample"], row["seed"]) for row in rows] == [
+        (name, sample, seed + sample) for name, seed in (("q1", 5), ("q5", 8)) for sample in range(3)
+    ]
+    assert "2 answers are there already" in capsys.readouterr().err
+    assert main([*words, "--profile", "judge"]) == 2
+    assert "field 'profile'" in capsys.readouterr().err
+
+
+def test_the_budget_counts_the_begin_that_is_given():
+    omni = SimpleNamespace(vocabulary=SimpleNamespace(image_length=16))
+    run.room_for_an_image(omni, BenchOptions("m", max_new_tokens=17, append_boi=True))

@@ -1,0 +1,318 @@
+"""Each suite reads its published form; each quirk of Omni-Bench's parquet is asked or refused by name."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from omni_r1.bench.run import keep_origin, room_for_an_image, within
+from omni_r1.bench.suites import SUITES, Suite, load_suite
+from omni_r1.bench.suites import files as suite_files
+from omni_r1.bench.suites.sources import known_source
+from omni_r1.errors import InputError
+from omni_r1.generate.questions import open_source
+from omni_r1.options import BenchOptions
+from omni_r1.trajectory import IMAGE_MARK
+
+
+def png(colour: str = "green", size: int = 8) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (size, size), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def b64(colour: str = "green", size: int = 8) -> str:
+    return base64.b64encode(png(colour, size)).decode()
+
+
+def parquet(path: Path, rows: list[dict], schema: pa.Schema | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    return path
+
+
+def colours(item) -> list[tuple[int, ...]]:
+    return [open_source(source, item.where).getpixel((0, 0)) for source in item.images]
+
+
+CHOICE = {"question_type": "multi_choice", "answer_type": "text"}
+GREEN, RED = (0, 128, 0), (255, 0, 0)
+
+
+def test_every_quirk_of_omni_bench(tmp_path):
+    """(question, image) to the text that is asked and its pictures, or the words of the error."""
+    small = b64(size=1)
+    assert len(small) < 256
+    lined = "\n".join(b64()[at : at + 60] for at in range(0, len(b64()), 60))
+    texts = {
+        "one": ("What <image>?", b64(), "What <image>?", [GREEN]),
+        "small": ("What <image>?", small, "What <image>?", [GREEN]),
+        "uri": ("What <image>?", f"data:image/png;base64,{b64('red')}", "What <image>?", [RED]),
+        "lined": ("What?", lined, "What?", [GREEN]),
+        "removed": ("What <image>?", "<TLTS>", "What ?", []),
+        "no base64": ("What?", "%%%", "field 'image': is no base64", None),
+        "null": ("What?", None, "field 'image': is no base64", None),
+        "blank": ("  ", b64(), "field 'question': must be a text", None),
+    }
+    lists = {
+        "all": ("<image> or <image>?", [b64(), b64("red")], "<image> or <image>?", [GREEN, RED]),
+        "behind": ("Is <image> right?", [b64(), b64("red")], "Is <image> right? <image>", [GREEN, RED]),
+        "in front": ("Which?", [b64(), b64("red")], "Which?", [GREEN, RED]),
+        "none": ("Which?", [], "Which?", []),
+        "all removed": ("<image><image> Which?", ["<TLTS>", "<TLTS>"], "Which?", []),
+        "some removed": ("Which?", [b64(), "<TLTS>"], "field 'image': is no base64", None),
+    }
+    binary = {
+        "bytes": ("Which <image>?", png(), "Which <image>?", [GREEN]),
+    }
+    structs = {
+        "struct": ("Which?", {"bytes": png(), "path": "/etc/passwd"}, "Which?", [GREEN]),
+        "no file": (
+            "Which?",
+            {"bytes": None, "path": "../../x.png"},
+            "field 'image': '../x.png' leaves the data root",
+            None,
+        ),
+    }
+    for name, cases in {"texts": texts, "lists": lists, "binary": binary, "structs": structs}.items():
+        rows = [{"id": key, "question": case[0], "image": case[1], "answer": "x"} for key, case in cases.items()]
+        items = load_suite(str(parquet(tmp_path / f"{name}.parquet", rows))).questions
+        assert [item.id for item in items] == [*cases]
+        for item, (_, _, told, pictures) in zip(items, cases.values(), strict=True):
+            if pictures is None:
+                assert told in str(item.error) and f"{name}.parquet:{item.row}: " in str(item.error)
+            else:
+                assert (item.error, item.text, colours(item)) == (None, told, pictures)
+                assert item.text.count(IMAGE_MARK) in (0, len(pictures))
+
+
+def test_cut_base64_is_no_picture(tmp_path):
+    noisy = Image.effect_noise((64, 64), 90)
+    out = io.BytesIO()
+    noisy.save(out, "PNG")
+    cut = base64.b64encode(out.getvalue()[:999]).decode()
+    [item] = load_suite(
+        str(parquet(tmp_path / "a.parquet", [{"question": "x", "image": cut, "answer": "1"}]))
+    ).questions
+    with pytest.raises(InputError, match="damaged image"):
+        open_source(item.images[0], item.where)
+
+
+def test_sources_and_tasks_by_column_and_by_id(tmp_path):
+    rows = [
+        {"id": "vstar_1", "question": "q", "image": "<TLTS>", "answer": "A"},
+        {"id": "ChartQA-7", "question": "q", "image": "<TLTS>", "answer": "7"},
+        {"id": "geo3k/2", "question": "q", "image": "<TLTS>", "answer": "2\\sqrt{3}"},
+        {"id": "Geometry3K_3", "question": "q", "image": "<TLTS>", "answer": "C"},
+        {"id": "vic-bench-1", "question": "q", "image": "<TLTS>", "answer": "up, left"},
+        {"id": "9", "question": "q", "image": "<TLTS>", "answer": "9"},
+    ]
+    found = load_suite(str(parquet(tmp_path / "a.parquet", rows))).questions
+    assert [(item.source, item.task, item.profile) for item in found] == [
+        ("vstar", "natural", "choice"),
+        ("chartqa", "structured", "relaxed"),
+        ("geometry3k", "diagrammatic", "number"),
+        ("geometry3k", "diagrammatic", "choice"),
+        ("vicbench", "vision-operational", "sequence"),
+        (None, None, "strict"),
+    ]
+    named = [row | {"from": "MathVista"} for row in rows]
+    path = str(parquet(tmp_path / "b.parquet", named))
+    assert {item.source for item in load_suite(path, source_column="from").questions} == {"mathvista"}
+    with pytest.raises(InputError, match="field 'absent': column is missing"):
+        load_suite(path, source_column="absent")
+    assert (known_source("V*"), known_source("vic"), known_source("other")) == ("vstar", "vicbench", None)
+
+
+def write_lines(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png())
+
+
+def test_vstar(tmp_path):
+    picture(tmp_path / "direct_attributes" / "1.jpg")
+    text = "What colour is the kite?\n(A) red\n(B) green\nGive the letter."
+    row = {"image": "direct_attributes/1.jpg", "text": text, "category": "direct_attributes", "question_id": "3"}
+    write_lines(tmp_path / "test_questions.jsonl", [row | {"label": "B"}, row | {"label": "D"}])
+    good, bad = load_suite(str(tmp_path), "vstar").questions
+    assert (good.id, good.task, good.gold, good.profile) == ("direct_attributes-3", "direct_attributes", "B", "choice")
+    assert good.options == ["red", "green"] and colours(good) == [GREEN]
+    assert "test_questions.jsonl:2: field 'label': 'D' is none of the choices" in str(bad.error)
+
+
+def test_arxivqa(tmp_path):
+    picture(tmp_path / "images" / "a.jpg")
+    row = {"image": "images/a.jpg", "question": "Which?"}
+    forms = [
+        ("1", ["A) one", "B) two"], "B"),
+        ("2", ["one", "two"], "B)"),
+        ("3", ["(A) one", "(B) two"], "B. two"),
+        ("4", ["A", "B"], "B"),
+        ("5", ["one", "two"], "two"),
+        ("6", ["one", "two"], "three"),
+    ]
+    write_lines(
+        tmp_path / "arxivqa.jsonl",
+        [row | {"id": name, "options": options, "label": label} for name, options, label in forms],
+    )
+    items = load_suite(str(tmp_path / "arxivqa.jsonl"), "arxivqa").questions
+    assert [item.gold for item in items if item.error is None] == ["B"] * 5
+    assert items[0].text == "Which?\n(A) one\n(B) two" and items[0].options == ["one", "two"]
+    assert "'three' is none of the choices" in str(items[5].error)
+
+
+def test_chartqa(tmp_path):
+    folder = tmp_path / "hub" / "data"
+    image = {"bytes": png(), "path": None}
+    rows = [{"image": image, "query": "How many?", "label": ["14"], "human_or_machine": 0}]
+    parquet(folder / "test-00000-of-00001.parquet", rows)
+    parquet(folder / "train-00000-of-00001.parquet", rows * 2)
+    [item] = load_suite(str(folder.parent), "chartqa").questions  # the split `test` alone
+    assert (item.text, item.gold, item.task, item.profile) == ("How many?", "14", "human", "relaxed")
+    rows = [{"image": image, "type": "augmented_test", "question": "How many?", "answer": "14"}]
+    [item] = load_suite(str(parquet(tmp_path / "lab.parquet", rows)), "chartqa").questions
+    assert (item.gold, item.task, colours(item)) == ("14", "augmented", [GREEN])
+    picture(tmp_path / "old" / "png" / "1.png")
+    (tmp_path / "old" / "test_human.json").write_text(json.dumps([{"imgname": "1.png", "query": "q", "label": "7"}]))
+    [item] = load_suite(str(tmp_path / "old" / "test_human.json"), "chartqa").questions
+    assert (item.gold, colours(item)) == ("7", [GREEN])
+
+
+def test_geometry3k(tmp_path):
+    images = [{"bytes": png(), "path": None}]
+    rows = [
+        {"images": images, "problem": "<image>Find x.", "answer": "2 \\sqrt { 221 }", "choices": ["1", "2"]},
+        {"images": images, "problem": "<image>Find x.", "answer": "B", "choices": ["1", "2"]},
+    ]
+    free, choice = load_suite(str(parquet(tmp_path / "test.parquet", rows)), "geometry3k").questions
+    assert (free.text, free.profile, free.options) == ("<image>Find x.", "number", None)
+    assert (choice.text, choice.gold, choice.profile) == ("<image>Find x.\n(A) 1\n(B) 2", "B", "choice")
+
+
+def test_mathvista(tmp_path):
+    row = {"decoded_image": {"bytes": png(), "path": None}, "image": "images/1.jpg", "question": "How much?"}
+    row |= {"unit": None, "precision": None, "choices": None, "metadata": {"task": "geometry problem solving"}}
+    schema = pa.schema(
+        {"pid": pa.string(), "decoded_image": pa.struct({"bytes": pa.binary(), "path": pa.string()})}
+        | dict.fromkeys(("image", "question", "unit", "answer", "question_type", "answer_type"), pa.string())
+        | {"precision": pa.float64(), "choices": pa.list_(pa.string())}
+        | {"metadata": pa.struct({"task": pa.string()})}
+    )
+    rows = [
+        {
+            "pid": "1",
+            "answer": "145°",
+            **CHOICE,
+            "choices": ["1°", "145°"],
+        },
+        {"pid": "2", "answer": "1.2", "question_type": "free_form", "answer_type": "float", "precision": 1.0},
+        {"pid": "3", "answer": "4", "question_type": "free_form", "answer_type": "integer", "unit": "years"},
+        {"pid": "4", "answer": "", "question_type": "free_form", "answer_type": "integer"},
+        {"pid": "5", "answer": "3", **CHOICE, "choices": ["1", "2"]},
+    ]
+    path = parquet(tmp_path / "testmini-00000-of-00001.parquet", [row | each for each in rows], schema)
+    choice, real, whole, hidden, lost = load_suite(str(path), "mathvista").questions
+    assert (choice.id, choice.gold, choice.options, choice.task) == (
+        "1", "145°", ["1°", "145°"], "geometry problem solving",
+    )  # fmt: skip
+    assert (real.kind, real.precision, whole.text) == ("float", 1, "How much? (Unit: years)")
+    assert "field 'answer': is hidden" in str(hidden.error) and "none of the choices" in str(lost.error)
+
+
+def test_vic_bench(tmp_path):
+    picture(tmp_path / "images" / "m.png")
+    picture(tmp_path / "images" / "n.png")
+    folder = tmp_path / "json"
+    folder.mkdir()
+    maze = {"image": "images/m.png", "question": "Which way?", "answer": ["up", "left"]}
+    count = {"images": ["images/m.png", "images/n.png"], "query": "How many?", "gt_answer": 4}
+    (folder / "vicbench__maze_stage1.json").write_text(json.dumps([maze, {"image": "images/m.png"}]))
+    (folder / "vicbench__counting_stage1.json").write_text(json.dumps({"data": [count]}))
+    (folder / "vicbench__maze_stage2.json").write_text("[]")
+    counting, first, bad = load_suite(str(tmp_path), "vic-bench").questions
+    assert (counting.task, counting.profile, counting.gold, len(counting.images)) == ("counting", "number", "4", 2)
+    assert (first.task, first.profile, first.gold) == ("maze", "sequence", "up, left")
+    assert "vicbench__maze_stage1.json:2: field 'answer': is missing" in str(bad.error)
+    assert [item.row for item in (counting, first, bad)] == [1, 2, 3]
+
+
+def test_a_data_set_of_the_hub_is_read_at_its_revision(tmp_path, monkeypatch):
+    cache = tmp_path / "datasets--a--b"
+    (cache / "blobs").mkdir(parents=True)
+    snapshot = cache / "snapshots" / "0123abc"
+    (snapshot / "images").mkdir(parents=True)
+    (cache / "blobs" / "1").write_bytes(png())
+    (snapshot / "images" / "a.png").symlink_to(cache / "blobs" / "1")
+    row = {"id": "a", "question": "q", "image": "images/a.png", "options": ["1", "2"], "label": "A"}
+    write_lines(snapshot / "arxivqa.jsonl", [row, row | {"image": "../../../x.png"}])
+    asked = []
+
+    def download(name, **how):
+        asked.append((name, how["revision"]))
+        return str(snapshot)
+
+    monkeypatch.setattr(suite_files, "snapshot_download", download)
+    suite = load_suite(name="arxivqa", revision="v1")
+    assert asked == [("MMInstruction/ArxivQA", "v1")] and suite.origin["revision"] == "0123abc"
+    assert colours(suite.questions[0]) == [GREEN]
+    assert suite.questions[1].error is not None  # it leaves the data set
+
+
+def test_what_cannot_be_a_suite(tmp_path):
+    parquet(tmp_path / "two" / "train-0.parquet", [{"a": 1}])
+    parquet(tmp_path / "two" / "val-0.parquet", [{"a": 1}])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.csv").write_text("question\n")
+    wrong = [
+        ({"data": str(tmp_path / "two"), "name": "chartqa"}, "split"),
+        ({"data": str(tmp_path / "empty")}, "data"),
+        ({"data": str(tmp_path / "a.csv")}, "data"),
+        ({"data": str(tmp_path / "absent/x/y")}, "data"),
+        ({"data": str(tmp_path / "two"), "revision": "v1"}, "revision"),
+        ({"name": "miniature", "data": str(tmp_path)}, "suite"),
+        ({"name": "chartqa", "data": str(tmp_path / "two"), "split": "val", "source_column": "a"}, "source_column"),
+    ]
+    for how, field in wrong:
+        with pytest.raises(InputError) as told:
+            load_suite(**how)
+        assert told.value.field == field
+
+
+def test_all_suites_are_options():
+    assert {*SUITES, "miniature"} == set(BenchOptions.__dataclass_fields__["suite"].type.__args__[0].__args__)
+
+
+def test_a_budget_without_room_for_an_image_is_refused():
+    omni = SimpleNamespace(vocabulary=SimpleNamespace(image_length=1024))
+    with pytest.raises(InputError, match="1024 tokens cannot hold one image, which takes 1026"):
+        room_for_an_image(omni, BenchOptions("m", max_new_tokens=1024))
+    room_for_an_image(omni, BenchOptions("m", max_new_tokens=1026))
+    for words in ({"mode": "text-only"}, {"max_images": 0}):
+        room_for_an_image(omni, BenchOptions("m", max_new_tokens=9, **words))
+
+
+def test_too_many_pictures_are_refused_and_none_dropped(tmp_path):
+    path = parquet(tmp_path / "a.parquet", [{"question": "q", "image": [b64()] * 6, "answer": "1"}])
+    [item] = load_suite(str(path)).questions
+    assert within(item, 6) is item and "has 6 pictures" in str(within(item, 5).error)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    folder = SimpleNamespace(path=tmp_path, records={})
+    keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "1"}}))
+    folder.records = {("x", 0): {}}
+    keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "1"}}))
+    with pytest.raises(InputError, match="a.parquet; --no-resume starts anew"):
+        keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "2"}}))
