@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # The paper's Table 4 on the miniature: what PeRPO, its perception reward and drawing are worth, each with three seeds.
-# Some three hours on two CPU cores; every stage that is done is skipped on a re-run, one that was interrupted goes on.
+# Some four hours on two CPU cores; every stage that is done is skipped on a re-run, one that was interrupted goes on.
 #
 #   runs/ablations.sh [WORK]     trains under WORK (default out/ablations); MINIATURE=folder of runs/miniature.sh
-#                                (default out/miniature), of which `base` and both sorts of traces are needed
+#                                (default out/miniature), of which `base` and both sorts of the first traces are needed
+#   SEEDS="0 1" runs/ablations.sh WORK default original       these seeds and settings alone, then the table of all there are
 #
-# Every run begins with the same PeSFT checkpoint, stopped early; "without drawing" with one that was trained as long on
-# the same traces without their drawings. The bench's 400 questions are in no training data.
+# Every run begins with the same PeSFT checkpoint, stopped early: 700 of the first round's 1,000 steps, 240 of the second
+# round's 750. "Without drawing" begins with one that was trained as long on the same traces without their drawings. The
+# bench's 400 questions are in no training data.
 set -euo pipefail
 work=${1:-out/ablations}
 mini=${MINIATURE:-out/miniature}
 seeds=${SEEDS:-0 1 2}
+settings=${*:2}
+settings=${settings:-default paper original without-perception without-drawing}
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
-early="--config configs/pesft/miniature.yaml --max-steps 500"
+corpus="$python -m omni_r1.data.miniature.corpus"
+early="--config configs/pesft/miniature.yaml --resume-from-checkpoint last"
+first="--max-steps 700" second="--max-steps 240 --seed 1"
+more="--seed 4 --tasks chart chart scene chart board chart diagram scene" # the mix of the second round
 mkdir -p "$work"
 
 stage() { # NAME COMMAND...: run once, its output beside its work
@@ -24,14 +31,20 @@ stage() { # NAME COMMAND...: run once, its output beside its work
     touch "$work/$1.done"
 }
 
-stage questions $python -m omni_r1.data.miniature.corpus traces "$mini/base" "$work/questions.jsonl" --count 4000 --seed 7
-stage early $omni pesft $early --model-path "$mini/base" --train-data "$mini/traces.jsonl" \
-    --output-path "$work/early" --resume-from-checkpoint last
-stage early-text $omni pesft $early --perception-weight 0 --model-path "$mini/base" \
-    --train-data "$mini/first-control.jsonl" --output-path "$work/early-text" --resume-from-checkpoint last
+stage questions $corpus traces "$mini/base" "$work/questions.jsonl" --count 4000 --seed 7
+stage more-traces $corpus traces "$mini/base" "$work/more.jsonl" --count 2400 $more --readings
+stage more-text $corpus traces "$mini/base" "$work/more-text.jsonl" --count 2400 $more --without-drawings
+stage early-first $omni pesft $early $first --model-path "$mini/base" --train-data "$mini/traces.jsonl" \
+    --output-path "$work/early-first"
+stage early $omni pesft $early $second --model-path "$work/early-first" --train-data "$work/more.jsonl" \
+    --output-path "$work/early"
+stage early-text-first $omni pesft $early $first --perception-weight 0 --model-path "$mini/base" \
+    --train-data "$mini/first-control.jsonl" --output-path "$work/early-text-first"
+stage early-text $omni pesft $early $second --perception-weight 0 --model-path "$work/early-text-first" \
+    --train-data "$work/more-text.jsonl" --output-path "$work/early-text"
 
 measure() { # NAME MODEL
-    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 --output-dir "$work/$1/bench"
+    stage "$1/bench" $omni bench --suite miniature --model-path "$2" --max-new-tokens 400 --output-dir "$work/$1/bench"
 }
 
 train() { # NAME START OPTIONS...
@@ -44,10 +57,14 @@ train() { # NAME START OPTIONS...
 
 measure pesft/0 "$work/early"
 measure pesft-text/0 "$work/early-text"
-train default "$work/early"
-train paper "$work/early" --profile paper
-train original "$work/early" --profile original
-train without-perception "$work/early" --look none
-train without-drawing "$work/early-text" --look none --mode text-only
+for setting in $settings; do
+    case $setting in
+    default) train default "$work/early" ;;
+    paper | original) train "$setting" "$work/early" --profile "$setting" ;;
+    without-perception) train without-perception "$work/early" --look none ;;
+    without-drawing) train without-drawing "$work/early-text" --look none --mode text-only ;;
+    *) echo "no setting $setting" >&2 && exit 2 ;;
+    esac
+done
 
 $python benchmarks/ablations.py "$work" --json-path results/ablations.json --page docs/results.md

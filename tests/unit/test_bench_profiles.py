@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from omni_r1.bench.profiles import PROFILES, judged_by
-from omni_r1.bench.records import FAILED, NO_ANSWER_GIVEN, RIGHT, UNPARSED, WRONG, agreement, counts, grade_into
+from omni_r1.bench.records import FAILED, NO_ANSWER_GIVEN, RIGHT, UNPARSED, WRONG, agreement, also, grade_into
+from omni_r1.bench.statistics import outcome
 from omni_r1.bench.suites import Item
 from omni_r1.options import BenchOptions
 
@@ -151,11 +152,11 @@ def test_outcomes_are_counted_apart():
     rows = [record("7"), record("8"), record("no idea"), record(None), record("N/A"), record(None, status="error")]
     assert [row["outcome"] for row in rows] == [RIGHT, WRONG, UNPARSED, NO_ANSWER_GIVEN, NO_ANSWER_GIVEN, FAILED]
     assert [row["parsed"] for row in rows] == [True, True, False, False, False, None]
-    found = counts(rows)
-    assert found["no_answer"] == {"overall": 2, "t": 2} and found["unparsed"] == {"overall": 1, "t": 1}
+    assert [outcome(row) for row in rows] == ["right", "wrong", "unparsed", "no_answer", "no_answer", "failed"]
+    found = also(rows)
     assert "prefix" not in found and found["profiles"] == {"number": 6}
     steps = [record("a, b", "a, b, c", profile="sequence"), record("a, b, c", "a, b, c", profile="sequence")]
-    assert counts(steps)["prefix"]["t"] == pytest.approx(5 / 6)
+    assert also(steps)["prefix"]["t"] == pytest.approx(5 / 6)
 
 
 def test_agreement_of_rule_and_judge():

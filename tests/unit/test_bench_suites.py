@@ -76,7 +76,7 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "no file": (
             "Which?",
             {"bytes": None, "path": "../../x.png"},
-            "field 'image': '../x.png' leaves the data root",
+            "field 'image': '../../x.png' leaves the data root",
             None,
         ),
     }

@@ -216,7 +216,7 @@ def test_original_scores_by_its_own_rules(judge):
 
 
 def test_a_prompt_longer_than_the_response_it_is_of(judge):
-    with pytest.raises(InputError, match="row 1: field 'prompt_length': must be from 0 to the 2 ids, not 3"):
+    with pytest.raises(InputError, match="1: field 'prompt_length': must be from 0 to the 2 ids, not 3"):
         score([Response([1, 2], 3, "a")], judge, PROFILES["paper"])
 
 
