@@ -203,6 +203,9 @@ class PerpoOptions:
     max_grad_norm: float = option(1.0, help="norm gradients are clipped to")
     clip_low: float = option(0.2, help="a ratio of policies counts down to 1 less this")
     clip_high: float = option(0.28, help="and up to 1 and this")
+    loss_aggregation: Literal["seq-mean-token-mean", "token-mean"] = option(
+        "seq-mean-token-mean", help="every response weighs the same, or every token"
+    )
     kl_coef: float = option(0.003, help="weight of the divergence from the reference; 0 keeps no reference")
     kl_estimator: Literal["k1", "k3"] = option("k1", help="how it is estimated: as in the paper, or so that it holds")
     entropy_coef: float = option(0.001, help="weight of the entropy")

@@ -131,11 +131,13 @@ def test_same_seed_same_weights(checkpoint, questions, tmp_path):
     assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
-def test_micro_batches_do_not_change_the_update(checkpoint, questions, tmp_path):
+@pytest.mark.parametrize("aggregation", ["seq-mean-token-mean", "token-mean"])
+def test_micro_batches_do_not_change_the_update(checkpoint, questions, tmp_path, aggregation):
     found = []
     for size in (8, 2):
         output = tmp_path / str(size)
-        perpo(options(checkpoint, questions, output, max_steps=1, per_device_train_batch_size=size, warmup_steps=0))
+        asked = {"per_device_train_batch_size": size, "loss_aggregation": aggregation, "warmup_steps": 0}
+        perpo(options(checkpoint, questions, output, max_steps=1, **asked))
         found.append((log_of(output)[0], load_file(output / "model.safetensors")))
     for name in ("loss_policy", "kl", "entropy", "grad_norm", "reward"):
         assert found[0][0][name] == pytest.approx(found[1][0][name], rel=1e-3, abs=1e-5), name

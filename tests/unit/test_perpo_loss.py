@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import plain_perpo
-from omni_r1.perpo.loss import group_advantages, overlong_penalty, policy_loss
+from omni_r1.perpo.loss import group_advantages, mean, overlong_penalty, policy_loss
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.28}
 
@@ -38,6 +38,25 @@ def test_it_is_the_plain_formula(seed, kl_coef, entropy_coef):
     coefficients = {"kl": kl_coef, "entropy_weight": entropy_coef}
     wanted = plain_perpo.loss(new, old, reference, found["advantages"], entropies, **coefficients)
     assert float(loss.total) == pytest.approx(float(wanted), abs=1e-12)
+
+
+def test_every_row_or_every_token_may_weigh_the_same():
+    values, mask = torch.tensor([[3.0, 9.0, 9.0], [1.0, 2.0, 3.0]]), torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    assert float(mean(values, mask)) == pytest.approx((3 + 2) / 2)
+    assert float(mean(values, mask, tokens=4)) == pytest.approx((3 + 1 + 2 + 3) / 4)
+    found = batch()
+    over_tokens = policy_loss(**found, **CLIP, kl_coef=0.5, entropy_coef=0.2, tokens=float(found["mask"].sum()))
+    parts = [
+        policy_loss(
+            **{name: each[k : k + 1, :n] if each.ndim == 2 else each[k : k + 1] for name, each in found.items()},
+            **CLIP,
+            kl_coef=0.5,
+            entropy_coef=0.2,
+        ).total
+        * n
+        for k, n in enumerate(found["mask"].sum(1).tolist())
+    ]
+    assert float(over_tokens.total) == pytest.approx(float(sum(parts) / found["mask"].sum()))
 
 
 def test_clipped_ratios_have_no_gradient():
@@ -89,9 +108,9 @@ def test_what_the_estimators_of_the_divergence_do():
             ).total
             for k in range(4)
         ]
-        mean = (weights * torch.stack(kls)).sum()
-        assert float(mean.detach()) == pytest.approx(float(true.detach()))
-        (slope,) = torch.autograd.grad(mean, logits, retain_graph=True)
+        found = (weights * torch.stack(kls)).sum()
+        assert float(found.detach()) == pytest.approx(float(true.detach()))
+        (slope,) = torch.autograd.grad(found, logits, retain_graph=True)
         if wanted is not None:
             assert torch.allclose(slope, wanted)
         else:

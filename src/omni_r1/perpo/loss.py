@@ -4,6 +4,7 @@ Shape letters: G responses of a group, B rows, T tokens.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ DELTA = 1e-6  # added to a group's standard deviation, as verl does; the paper n
 
 
 class Loss(NamedTuple):
-    """`total` has a gradient, the others are for the log. Means are over rows of means over a row's tokens."""
+    """`total` has a gradient, the others are for the log. Means are as `mean` has them."""
 
     total: Tensor
     policy: Tensor
@@ -38,8 +39,13 @@ def group_advantages(rewards: Tensor) -> Tensor:
     return centred / (rewards.std(-1, keepdim=True) + DELTA)
 
 
-def mean_over_rows(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over rows of the mean over each row's tokens ("seq-mean-token-mean"); `values`, `mask` (B, T)."""
+def mean(values: Tensor, mask: Tensor, tokens: float | None = None) -> Tensor:
+    """Mean over rows of the mean over each row's tokens ("seq-mean-token-mean"); `values`, `mask` (B, T).
+
+    Or, with the number of `tokens` to divide by, over tokens ("token-mean", DAPO, arXiv 2503.14476, eq 12).
+    """
+    if tokens is not None:
+        return (values * mask).sum() / tokens
     return ((values * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
 
 
@@ -56,6 +62,7 @@ def policy_loss(
     kl_estimator: str = "k1",
     entropies: Tensor | None = None,
     entropy_coef: float = 0.0,
+    tokens: float | None = None,
 ) -> Loss:
     """The loss of a batch of responses (eq 15), to be minimised.
 
@@ -64,20 +71,21 @@ def policy_loss(
     1 + clip_high] where that makes the objective smaller. The KL divergence to the reference is inside the loss, by
     `kl_estimator` "k1", the plain log ratio (eq 16), whose gradient is 0 in the mean over what the policy samples; or
     "k3", r - 1 - log r with r the reference's probability over the policy's, which does hold the policy back (Schulman,
-    "Approximating KL divergence", 2020).
+    "Approximating KL divergence", 2020). `tokens`: see `mean`.
     """
     mask = mask.to(logps.dtype)
+    over = partial(mean, tokens=tokens)
     gain = advantages[:, None]
     ratio = (logps - old).exp()
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    policy = mean_over_rows(-torch.minimum(ratio * gain, clipped * gain), mask)
+    policy = over(-torch.minimum(ratio * gain, clipped * gain), mask)
     nothing = policy.new_zeros(())
-    kl = nothing if reference is None else mean_over_rows(KL_ESTIMATORS[kl_estimator](reference - logps), mask)
-    entropy = nothing if entropies is None else mean_over_rows(entropies, mask)
+    kl = nothing if reference is None else over(KL_ESTIMATORS[kl_estimator](reference - logps), mask)
+    entropy = nothing if entropies is None else over(entropies, mask)
     total = policy + kl_coef * kl - entropy_coef * entropy
     with torch.no_grad():
-        low = mean_over_rows(((ratio < 1 - clip_low) & (gain < 0)).to(mask.dtype), mask)
-        high = mean_over_rows(((ratio > 1 + clip_high) & (gain > 0)).to(mask.dtype), mask)
+        low = over(((ratio < 1 - clip_low) & (gain < 0)).to(mask.dtype), mask)
+        high = over(((ratio > 1 + clip_high) & (gain > 0)).to(mask.dtype), mask)
     return Loss(total, policy.detach(), kl.detach(), entropy.detach(), low, high)
 
 

@@ -121,6 +121,7 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         found = self.rollouts.harvest()
         found.seconds["refresh"] = time.perf_counter() - started - sum(found.seconds.values())
         batches = [self._batch(rows) for rows in self._dealt(found.kept)]
+        self._weigh(batches)
         harvested = time.perf_counter()
         figures = self._add_logps(batches)
         self.finished = time.perf_counter()
@@ -152,6 +153,18 @@ class PerpoTrainer(Resumable, GRPOTrainer):
             own = rows[rank() :: processes()]
             dealt += [own[place : place + per_batch] for place in range(0, len(own), per_batch)]
         return dealt
+
+    def _weigh(self, batches: Sequence[dict[str, Any]]) -> None:
+        """Where every token weighs the same: the mean number of response tokens in a micro-batch of each update."""
+        if self.options.loss_aggregation != "token-mean":
+            return
+        parts = self.args.gradient_accumulation_steps
+        for start in range(0, len(batches), parts):
+            update = batches[start : start + parts]
+            own = sum(int((batch["sets"] != NOTHING).sum()) for batch in update) / parts
+            tokens = float(self.accelerator.reduce(torch.tensor(own, dtype=torch.float64), "mean"))
+            for batch in update:
+                batch["tokens"] = tokens
 
     def _learned(self, group: Group) -> list[Learned]:
         values = torch.tensor([one.value for one in group.rollouts], dtype=torch.float64)
@@ -236,6 +249,7 @@ class PerpoTrainer(Resumable, GRPOTrainer):
             kl_estimator=options.kl_estimator,
             entropies=scores.entropies,
             entropy_coef=options.entropy_coef,
+            tokens=inputs.get("tokens"),
         )
         if not torch.isfinite(loss.total):
             self.stop(f"the loss is {loss.total.item()}", inputs["names"])
