@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,12 @@ class Run:
         command = [sys.executable, "-m", "omni_r1.cli", *words, "--output-dir", str(out), "--device", "cpu,cpu"]
         before = written(out)
         self.process = subprocess.Popen(
-            command, env=os.environ | ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            env=os.environ | ENVIRONMENT,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored below it
         )
         while written(out) < before + 10:
             assert self.process.poll() is None, self.process.communicate()

@@ -53,7 +53,7 @@ def interrupted(checkpoint, questions, tmp_path_factory) -> Path:
         {"top_p": 0.9},
         {"max_new_tokens": 33},
         {"perception_weight": 0.04},
-        {"profile": "default"},
+        {"profile": "original"},
         {"lora_rank": 2},
         {"max_steps": 1},
     ],

@@ -58,8 +58,13 @@ PARTS = {"by_source": "source", "by_images": "images drawn", "by_steps": "drawin
 
 
 def figures(summary: Mapping[str, Any], key: str | None) -> dict[str, Any]:
-    """The figures under a key, `{"overall": ..., task: ...}`; none where the run has no such key."""
+    """The figures under a key, `{"overall": ..., task: ...}`; none where the run has no such key.
+
+    `generate` grades nothing and has plain numbers under some of the keys: no figures.
+    """
     found = summary.get(key or "") or {}
+    if isinstance(found, int | float):
+        return {}
     if not isinstance(found, dict):
         raise InputError(f"must be figures by task, not {type(found).__name__}", file=SUMMARY, field=key)
     pairs = (key or "").endswith("interval")
