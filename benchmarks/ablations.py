@@ -4,26 +4,16 @@ An interval over seeds is Student's: mean and 95 % of the runs' accuracies. With
 questions. A gain is a run's accuracy less that of the checkpoint it began with.
 """
 
-import argparse
 import json
 import math
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from tables import markdown, put_section
+from tables import markdown, publish
 
-T_95 = {
-    1: 12.706,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    7: 2.365,
-    8: 2.306,
-    9: 2.262,
-}  # by degrees of freedom
+from omni_r1.bench.intervals import student
+
 STARTS = {"pesft": None, "pesft-text": None, "without-drawing": "pesft-text"}  # of all others it is pesft
 ORDER = ["pesft", "default", "paper", "original", "without-perception", "pesft-text", "without-drawing"]
 TITLES = {
@@ -37,9 +27,9 @@ TITLES = {
 }
 
 
-def student(values: list[float]) -> tuple[float, float]:
+def of_mean(values: list[float]) -> tuple[float, float]:
     """95 % interval of the mean of two or more values."""
-    half = T_95[len(values) - 1] * stdev(values) / math.sqrt(len(values))
+    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
 
 
@@ -62,7 +52,7 @@ def row_of(work: Path, name: str) -> dict[str, Any] | None:
         "seeds": [int(folder.parent.name) for folder in folders],
         "accuracy": fmean(accuracies),
         "accuracies": accuracies,
-        "interval": student(accuracies) if len(accuracies) > 1 else single,
+        "interval": of_mean(accuracies) if len(accuracies) > 1 else single,
         "step_accuracy": mean("step_accuracy"),
         "valid_images": mean("valid_images"),
         "command": "runs/ablations.sh",
@@ -78,7 +68,7 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
         start = by_name.get(STARTS.get(row["name"], "pesft") or "")
         if start and len(row["accuracies"]) > 1:
             gains = [accuracy - start["accuracy"] for accuracy in row["accuracies"]]
-            row["gain"], row["gain_interval"] = fmean(gains), student(gains)
+            row["gain"], row["gain_interval"] = fmean(gains), of_mean(gains)
     return rows
 
 
@@ -105,22 +95,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--json-path", type=Path)
-    parser.add_argument("--page", type=Path, help="page whose section `ablations` becomes the table")
-    args = parser.parse_args()
-    rows = rows_of(args.work)
-    if not rows:
-        raise SystemExit(f"{args.work}: no runs")
-    print(table(rows))
-    if args.json_path:
-        args.json_path.parent.mkdir(parents=True, exist_ok=True)
-        args.json_path.write_text(json.dumps(rows, indent=1) + "\n")
-    if args.page:
-        put_section(args.page, "ablations", table(rows))
-
-
 if __name__ == "__main__":
-    main()
+    publish(__doc__ or "", "ablations", rows_of, table)

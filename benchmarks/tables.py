@@ -1,7 +1,9 @@
 """Tables of figures, printed and put into a page between two comments that carry the section's name."""
 
+import argparse
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +22,26 @@ def put_section(page: Path, name: str, content: str) -> None:
     if count != 1:
         raise ValueError(f"{page} has no section {name}")
     page.write_text(after, encoding="utf-8")
+
+
+def publish(
+    told: str,
+    section: str,
+    rows_of: Callable[[Path], list[dict[str, Any]]],
+    table: Callable[[list[dict[str, Any]]], str],
+) -> None:
+    """The command line of a script that makes rows of a folder of runs: prints their table, and writes both."""
+    parser = argparse.ArgumentParser(description=told.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--json-path", type=Path)
+    parser.add_argument("--page", type=Path, help=f"page whose section `{section}` becomes the table")
+    args = parser.parse_args()
+    rows = rows_of(args.work)
+    if not rows:
+        raise SystemExit(f"{args.work}: no runs")
+    print(table(rows))
+    if args.json_path:
+        args.json_path.parent.mkdir(parents=True, exist_ok=True)
+        args.json_path.write_text(json.dumps(rows, indent=1) + "\n")
+    if args.page:
+        put_section(args.page, section, table(rows))

@@ -3,14 +3,13 @@
 Intervals are as in `ablations.py`. *Of annotated* is a setting's accuracy over that of training on gold drawings.
 """
 
-import argparse
 import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ablations import percent, row_of
-from tables import markdown, put_section
+from tables import markdown, publish
 
 TITLES = {
     "annotated": "PeSFT on gold drawings",
@@ -59,22 +58,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     return markdown(shown)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--json-path", type=Path)
-    parser.add_argument("--page", type=Path, help="page whose section `zero` becomes the table")
-    args = parser.parse_args()
-    rows = rows_of(args.work)
-    if not rows:
-        raise SystemExit(f"{args.work}: no runs")
-    print(table(rows))
-    if args.json_path:
-        args.json_path.parent.mkdir(parents=True, exist_ok=True)
-        args.json_path.write_text(json.dumps(rows, indent=1) + "\n")
-    if args.page:
-        put_section(args.page, "zero", table(rows))
-
-
 if __name__ == "__main__":
-    main()
+    publish(__doc__ or "", "zero", rows_of, table)

@@ -178,17 +178,15 @@ def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions) -> d
 
 def ask_judge(records: Sequence[dict], folder: RunFolder, options: BenchOptions) -> dict[str, Any] | None:
     """Put the judge's verdicts into the records; its figures, None where there is none."""
+    for record in records:
+        opinion_into(record, None, None, "rule")
     if options.judge_url is None or options.judge_model is None:
-        for record in records:
-            opinion_into(record, None, None, "rule")
         return None
     key = os.environ.get(options.judge_key_env)
     endpoint = Endpoint(options.judge_url, options.judge_model, key, options.judge_timeout)
     judge = Judge(endpoint, folder.path, options.judge_retries, options.judge_parallel)
     asked = [record for record in records if record["status"] != "error"]
     pairs = [(record["answer"], record["gold"] or "") for record in asked]
-    for record in records:
-        opinion_into(record, None, None, "rule")
     for record, opinion in zip(asked, judge.opinions(pairs), strict=True):
         opinion_into(record, opinion, options.judge_model, options.primary)
     judge.log.close()

@@ -20,15 +20,15 @@ from omni_r1.perpo.reward import PROFILES, Profile
 from omni_r1.perpo.rollouts import Rollouts, processes
 from omni_r1.perpo.trainer import PerpoTrainer
 from omni_r1.perpo.upstream import GRPOConfig
-from omni_r1.pesft import checkpoints, continuing
+from omni_r1.pesft import continuing
 from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.band import BAND
 from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import rows_of
 from omni_r1.pesft.dataset import Rows
-from omni_r1.pesft.push import claim, push
+from omni_r1.pesft.push import push
 from omni_r1.pesft.resumable import LogFile
-from omni_r1.pesft.run import LOG, check_gpus, check_tracker, leave, prepare, shared_arguments, world_size
+from omni_r1.pesft.run import LOG, check_gpus, check_tracker, leave, prepare, shared_arguments, start_of, world_size
 from omni_r1.pesft.saving import PERCEPTION, Saver
 from omni_r1.run_record import RUN
 
@@ -108,9 +108,7 @@ def perpo(options: PerpoOptions) -> int:
     steps = output / "steps"
     omni = load(options.model_path, dtype=options.dtype)
     arguments = training_arguments(options, steps)
-    start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
-    if options.resume_from_checkpoint is None and (output / "config.json").exists():
-        raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
+    start = start_of(options, verify=arguments.should_save)
     rows, data = rows_of(Path(options.train_data), options.max_length, omni)
     folder = checkpoint.locate(options.model_path)
     judge = load_judge(omni, options.model_path)
@@ -123,9 +121,7 @@ def perpo(options: PerpoOptions) -> int:
     transformers.set_seed(options.seed)
     log = LogFile(output / LOG)
     if arguments.should_save:
-        if options.push_to_hub:
-            claim(options.push_to_hub, options.hub_private)
-        prepare(output, record, log, checkpoints.step_of(start) if start else 0)
+        prepare(options, record, log, start)
     torch.nn.Module.to(omni.model, arguments.device)  # upstream's own hides its signature
     saver = Saver(omni, options)
     checkpoint_layers(omni.model, options.gradient_checkpointing)

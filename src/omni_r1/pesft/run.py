@@ -128,9 +128,7 @@ def pesft(options: PesftOptions) -> int:
     home = own_device(options) if options.quantize else "cpu"
     omni = load(options.model_path, device=home, dtype=options.dtype, quantize=options.quantize)
     arguments = training_arguments(options, steps)
-    start = checkpoints.find(options.resume_from_checkpoint, steps, verify=arguments.should_save)
-    if options.resume_from_checkpoint is None and (output / "config.json").exists():
-        raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
+    start = start_of(options, verify=arguments.should_save)
     rows, data = training_rows(options, omni, arguments)
     record = continuing.describe(options, data, arguments.world_size)
     if start is not None:
@@ -138,9 +136,7 @@ def pesft(options: PesftOptions) -> int:
     transformers.set_seed(options.seed)
     log = LogFile(output / LOG)
     if arguments.should_save:
-        if options.push_to_hub:
-            claim(options.push_to_hub, options.hub_private)
-        prepare(output, record, log, checkpoints.step_of(start) if start else 0)
+        prepare(options, record, log, start)
     module = PesftModule(omni, options.alignment, options.ce)
     module.vq[0].to(arguments.device)
     saver = Saver(omni, options, module)
@@ -170,8 +166,21 @@ def pesft(options: PesftOptions) -> int:
     return 0
 
 
-def prepare(output: Path, record: dict[str, Any], log: LogFile, done: int) -> None:
-    """The output folder with its record, its log and checkpoints up to step `done`, and nothing half written."""
+def start_of(options: PesftOptions | PerpoOptions, verify: bool) -> Path | None:
+    """The resumable checkpoint that a run goes on from. Raises InputError where it would write over a finished run."""
+    output = Path(options.output_path)
+    start = checkpoints.find(options.resume_from_checkpoint, output / "steps", verify=verify)
+    if options.resume_from_checkpoint is None and (output / "config.json").exists():
+        raise InputError("has a checkpoint already: take another folder", file=output, field="output_path")
+    return start
+
+
+def prepare(options: PesftOptions | PerpoOptions, record: dict[str, Any], log: LogFile, start: Path | None) -> None:
+    """The output folder with its record, its log and checkpoints up to the `start`, and nothing half written; before it
+    the repository of the hub, where the result goes to one."""
+    if options.push_to_hub:
+        claim(options.push_to_hub, options.hub_private)
+    output, done = Path(options.output_path), checkpoints.step_of(start) if start else 0
     with writing(output):
         (output / "steps").mkdir(parents=True, exist_ok=True)
         checkpoints.clear_stage(output / "steps")
