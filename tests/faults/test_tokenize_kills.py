@@ -2,7 +2,6 @@
 
 import errno
 import os
-import random
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from corpora import own_rows
-from faulty import GROWING, MOMENTS, Operations, counting, failing
+from faulty import GROWING, Operations, counting, failing
 from fork_server import ForkServer
 from omni_r1 import run_record
 from omni_r1.cli import main
 from omni_r1.data import tokenize
 from omni_r1.data.shards import TokenDataset
-from omni_r1.errors import InputError
 from omni_r1.model import load
+from shard_folders import content, killed_at_random
 from small_disk import small_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,47 +25,25 @@ ROWS, PER_SHARD, KILLS = 96, 8, 40
 OF_A_SHARD = 12  # operations on files, about, of a shard and its line of the log
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    names = {path for path in folder.rglob("*") if path.is_file()}
-    return {str(path.relative_to(folder)): path.read_bytes() for path in names if path.name not in UNLIKE}
-
-
-UNLIKE = {"run.json", "codes.sqlite"}  # when, and in which order
-
-
-def words(source: Path, checkpoint: Path, folder: Path, *more: str) -> list[str]:
+def words(source: Path, checkpoint: Path, *more: str) -> list[str]:
+    """All but the folder, which comes last."""
     named = ["--input", str(source), "--format", "jsonl", "--model-path", str(checkpoint)]
-    return ["tokenize", *named, "--output-path", str(folder), *more]
+    return ["tokenize", *named, *more, "--output-path"]
 
 
 def test_killed_at_random(checkpoint, tmp_path):
     source = own_rows(tmp_path / "own", ROWS, pictures=40)
-    vocabulary = load(checkpoint).vocabulary
-    more = ["--rows-per-shard", str(PER_SHARD), "--batch-size", "4"]
-    whole, folder, said = tmp_path / "whole", tmp_path / "killed", tmp_path / "said"
-    rng, kills, finished, refused = random.Random(0), 0, 0, 0
+    asked = words(source, checkpoint, "--rows-per-shard", str(PER_SHARD), "--batch-size", "4")
+    whole, said = tmp_path / "whole", tmp_path / "said"
+
+    def check(rows: TokenDataset, folder: Path) -> None:
+        assert len(rows) == 82
+
     with ForkServer(str(checkpoint)) as server:
-        assert server.attempt(words(source, checkpoint, whole, *more), said) == 0, said.read_text()
+        assert server.attempt([*asked, str(whole)], said) == 0, said.read_text()
         assert len(list(whole.glob("shards/*.parquet"))) == 11  # 82 rows
-        while kills < KILLS or not finished:
-            if rng.random() < 0.5:
-                moment = {"kill": (rng.randint(1, 4 * OF_A_SHARD), rng.choice(MOMENTS), None)}
-            else:
-                moment = {"delay": rng.uniform(0, 0.15)}
-            how = {"folder": folder, **moment} if kills < KILLS else {}
-            code = server.attempt(words(source, checkpoint, folder, *more), said, **how)
-            assert code in (-9, 0), said.read_text()
-            kills += code == -9
-            if code == 0:
-                assert content(folder) == content(whole)
-                assert len(TokenDataset(folder, vocabulary)) == 82
-                shutil.rmtree(folder)
-                finished += 1
-            elif not (folder / "manifest.json").exists():
-                refused += 1
-                with pytest.raises(InputError, match="no manifest.json"):
-                    TokenDataset(folder, vocabulary)
-    assert kills >= KILLS and finished and refused > KILLS // 2
+        shape = {"by_operation": 0.5, "operations": 4 * OF_A_SHARD, "delay": 0.15}
+        killed_at_random(server, asked, whole, load(checkpoint).vocabulary, check, kills=KILLS, **shape)
 
 
 @pytest.fixture
@@ -77,7 +54,7 @@ def run(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(run_record, "_commit", lambda: None)
 
     def run(folder: Path, *more: str) -> int:
-        return main(words(source, checkpoint, folder, "--rows-per-shard", "4", *more))
+        return main([*words(source, checkpoint, "--rows-per-shard", "4", *more), str(folder)])
 
     return run
 

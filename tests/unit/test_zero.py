@@ -25,11 +25,11 @@ from omni_r1.zero.choose import changed, choose, commonest, fault, looks
 from omni_r1.zero.draw import Candidate, Traced, captions, draw, prompt_of, trace
 from omni_r1.zero.options import BootstrapOptions
 from omni_r1.zero.validate import validate
+from shard_folders import content
 from tiny import write_checkpoint
 from zero_rows import chains, drawings
 
 NEEDED = {"input": "i", "format": "jsonl", "model_path": "m", "output_path": "o"}
-UNLIKE = {"run.json", "codes.sqlite"}
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,6 @@ def run(checkpoint, omni, monkeypatch):
         return main(["bootstrap", *words, "--output-path", str(output), "--chunk-size", "4", *more])
 
     return run
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in UNLIKE]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def row(**changed) -> Traced:
