@@ -67,7 +67,7 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
     assert differences(untouched, untouched) == []
     ending = server.attempt([*words, str(untouched)], said, folder=untouched)  # all but the end is there
     assert ending.code == 0
-    kills = done = at_borders = aims = 0
+    kills = done = at_borders = 0
     hit: Counter[str] = Counter()
     resumed: Counter[int] = Counter()
     code, found = -9, []
@@ -75,16 +75,16 @@ def killed_run(base: Path, server: TrainingServer, how: str, model: Path, rows: 
         share = min(2.0, max(0.0, LAST * STEPS * (kills + 1) / KILLS - done))  # steps that the attempt may make
         order: dict = {"folder": output}
         dice = rng.random()
-        if kills < KILLS and dice < 0.35:
+        if kills < len(FILES):  # each is hit, however far a fast machine gets in a moment
+            order["aim"] = (FILES[kills], rng.choice(MOMENTS))
+        elif kills < KILLS and dice < 0.35:
             reach = max(0.1, reach * (0.8 if share <= 0 and done < STEPS else 1.2))
             reach = min(reach, 0.4) if done == STEPS else reach
             order["delay"] = rng.uniform(0, reach)
         elif kills < KILLS and dice < 0.6 and share > 0 and len(found) == 2 and done < STEPS:
             order["aim"] = ("old-checkpoint", rng.choice(MOMENTS))
         elif kills < KILLS and dice < 0.75:
-            files = FILES if done < STEPS else AT_THE_END
-            order["aim"] = (files[aims % len(files)], rng.choice(MOMENTS))  # in turn: each is hit on any machine
-            aims += 1
+            order["aim"] = (rng.choice(FILES if done < STEPS else AT_THE_END), rng.choice(MOMENTS))
         elif kills < KILLS:
             most = ending.operations if done == STEPS else 40 + round(share * operations / STEPS)
             order["kill"] = (rng.randint(1, most), rng.choice(MOMENTS))
