@@ -34,6 +34,23 @@ def test_curves(run, capsys):
     assert "<run>" not in html and "&lt;run&gt;" in html and "<script" not in html
 
 
+def test_what_it_is_of(run):
+    options = {"model_path": "out/<start>", "train_data": "out/questions.jsonl", "profile": "default"}
+    (run / "run.json").write_text(json.dumps({"options": options}))
+    html = training.page(run, [])
+    assert "&lt;start&gt; learns from questions.jsonl. Its reward is of profile default. 5 steps so far." in html
+
+
+def test_a_long_run_is_told_in_means_of_ten_steps(tmp_path):
+    values = [step % 2 for step in range(20)] + [1] * 10
+    rows = [{"step": step, "accuracy": value} for step, value in enumerate(values, 1)]
+    html = training.page(write_log(tmp_path / "long", rows), [])
+    assert "Answers right: 0.5 in the first 10 steps, 1 in the last 10." in html
+    assert html.count("<polyline") == 2 and html.count('class="single"') == 1
+    assert training.smooth([0, 2, 4] + [8] * 12)[:4] == [0, 1, 2, 3.5]
+    assert training.smooth([0, 2, 4] + [8] * 12)[-1] == 8
+
+
 def test_of_one_row_and_of_none(tmp_path):
     one = write_log(tmp_path / "one", [{"step": 1, "loss": 2.5}])
     assert "<polyline" in training.page(one, [])

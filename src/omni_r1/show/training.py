@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from string import Template
 from typing import Any
 
 from omni_r1.errors import InputError
 from omni_r1.files import read_jsonl, write_atomic
 from omni_r1.run_record import REPORT, RUN
-from omni_r1.show.overview import circumstances
+from omni_r1.show.overview import circumstances, options_of
 from omni_r1.show.plot import axis, label
 from omni_r1.show.records import escape, fingerprint, read_object
 
@@ -17,6 +18,7 @@ LOG, SAMPLES = "log.jsonl", "samples"
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, TOP = 300, 110, 14  # of a curve, in the units of its drawing
 LEFT, RIGHT = 48, 44  # beside it, for its bounds and its last value
+SPAN = 10  # rows of a mean: a step has few questions, and some are harder than others
 
 # Heading -> figure of the log -> what it is. What a log does not have is left out.
 FIGURES: dict[str, dict[str, str]] = {
@@ -69,24 +71,43 @@ def number(value: float) -> str:
     return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
+def smooth(values: Sequence[float]) -> list[float]:
+    """Of each value and those before it, up to `SPAN` of them, the mean."""
+    return [fmean(values[max(0, place + 1 - SPAN) : place + 1]) for place in range(len(values))]
+
+
 def curve(steps: Sequence[float], values: Sequence[float], alarms: Sequence[float]) -> str:
-    """An SVG: the line, its first and last step, its least and greatest value, and a dashed line at each alarm."""
+    """An SVG: the line, its first and last step, its least and greatest value, and a dashed line at each alarm.
+    What never changes is a line in the middle.
+
+    Where there are several times `SPAN` values, the line is of their running mean, and they are a pale one behind it.
+    """
     least, most = min(values), max(values)
-    spread, length = (most - least) or 1.0, (steps[-1] - steps[0]) or 1.0
+    length = (steps[-1] - steps[0]) or 1.0
     places = [LEFT + WIDTH * (step - steps[0]) / length for step in steps]
-    points = [(x, TOP + HEIGHT * (1 - (value - least) / spread)) for x, value in zip(places, values, strict=True)]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+    def height(value: float) -> float:
+        return TOP + HEIGHT * (1 - (value - least) / (most - least) if most > least else 0.5)
+
+    def line(values: Sequence[float], kind: str) -> str:
+        points = " ".join(f"{x:.1f},{height(value):.1f}" for x, value in zip(places, values, strict=True))
+        return f'<polyline class="{kind}" points="{points}"/>'
+
+    noisy = len(values) >= 3 * SPAN
+    shown = smooth(values) if noisy else values
+    x, y = places[-1], height(shown[-1])
     marks = "".join(
         f'<line class="alarm" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{TOP + HEIGHT}"/>'
         for x in (LEFT + WIDTH * (step - steps[0]) / length for step in alarms)
     )
-    (x, y), bottom, end = points[-1], TOP + HEIGHT, LEFT + WIDTH
-    ticks = [(bottom, number(least)), (TOP, number(most) if most > least else "")]
+    bottom, end = TOP + HEIGHT, LEFT + WIDTH
+    ticks = [(bottom, number(least) if most > least else ""), (TOP, number(most) if most > least else "")]
     return (
         f'<svg viewBox="0 0 {end + RIGHT} {bottom + 18}" role="img" aria-label="from {number(values[0])} to '
-        f'{number(values[-1])}">{axis(LEFT, end, ticks)}{marks}'
-        f'<polyline class="line" points="{line}"/><circle class="last" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
-        f"{label(round(x + 7, 1), round(y + 4, 1), number(values[-1]))}"
+        f'{number(shown[-1])}">{axis(LEFT, end, ticks)}{marks}'
+        f"{line(values, 'single') if noisy else ''}{line(shown, 'line')}"
+        f'<circle class="last" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+        f"{label(round(x + 7, 1), round(y + 4, 1), number(shown[-1]))}"
         f"{label(LEFT, bottom + 15, f'step {number(steps[0])}')}"
         f"{label(end, bottom + 15, number(steps[-1]), 'end')}</svg>"
     )
@@ -118,15 +139,25 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def sentence(rows: Sequence[dict[str, Any]]) -> str:
-    """What became of the run, in words."""
+def sentence(rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
+    """What the run is of and what became of it, in words."""
+    options = options_of(run)
+    named = [escape(Path(str(options[name])).name) for name in ("model_path", "train_data") if options.get(name)]
+    parts = [f"{named[0]} learns from {named[1]}."] if len(named) == 2 else []
+    if options.get("profile"):
+        parts.append(f"Its reward is of profile {escape(str(options['profile']))}.")
     if not rows:
-        return "Nothing is logged yet."
-    first, last = rows[0], rows[-1]
-    parts = [f"{number(step_of(last))} steps so far."]
-    for name, what in (("accuracy", "answers right"), ("images", "images an answer"), ("loss", "loss")):
-        if is_number(first.get(name)) and is_number(last.get(name)):
-            parts.append(f"{what[0].upper()}{what[1:]}: {number(first[name])} at first, {number(last[name])} at last.")
+        return " ".join([*parts, "Nothing is logged yet."])
+    parts.append(f"{number(step_of(rows[-1]))} steps so far.")
+    span = SPAN if len(rows) >= 3 * SPAN else 1
+    when = (f"in the first {span} steps", f"in the last {span}") if span > 1 else ("at first", "at last")
+    reinforced = any(is_number(row.get("accuracy")) for row in rows)  # the loss of such a run says nothing
+    told = {"accuracy": "Answers right", "images": "Images an answer"} if reinforced else {"loss": "Loss"}
+    for name, what in told.items():
+        found = [row[name] for row in rows if is_number(row.get(name))]
+        if found and is_number(rows[0].get(name)) and is_number(rows[-1].get(name)):
+            first, last = number(fmean(found[:span])), number(fmean(found[-span:]))
+            parts.append(f"{what}: {first} {when[0]}, {last} {when[1]}.")
     raised = sum(bool(row.get("alarms")) for row in rows)
     parts.append(f"<b>Alarms were raised in {raised} steps.</b>" if raised else "")
     return " ".join(filter(None, parts))
@@ -144,15 +175,15 @@ def page(run_dir: Path, samples: Sequence[Path]) -> str:
         f'<a href="{escape(path.relative_to(run_dir).as_posix())}">{escape(path.parent.name)}</a> ' for path in samples
     )
     style = "".join((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "training.css"))
-    name = run_dir.resolve().name
+    name, run = run_dir.resolve().name, read_object(run_dir / RUN)
     return Template((HERE / "training.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; style-src {fingerprint(style)}; base-uri 'none'; form-action 'none'",
         style=style,
         name=escape(name),
         title="A training run",
-        sentence=sentence(rows),
+        sentence=sentence(rows, run),
         samples=f"<p>What it answered on the way: {links}</p>" if links else "",
-        circumstances=circumstances({}, read_object(run_dir / RUN)),
+        circumstances=circumstances({}, run),
         curves=curves(rows),
     )
 
