@@ -206,6 +206,7 @@ class PerpoOptions:
     loss_aggregation: Literal["seq-mean-token-mean", "token-mean"] = option(
         "seq-mean-token-mean", help="every response weighs the same, or every token"
     )
+    image_weight: float = option(1.0, help="weight of an image's code in every mean of the loss; a text token's is 1")
     kl_coef: float = option(0.003, help="weight of the divergence from the reference; 0 keeps no reference")
     kl_estimator: Literal["k1", "k3"] = option("k1", help="how it is estimated: as in the paper, or so that it holds")
     entropy_coef: float = option(0.001, help="weight of the entropy")
@@ -251,7 +252,7 @@ class PerpoOptions:
         at_least(self, 0, "learning_rate", "warmup_steps", "weight_decay", "adam_beta2", "max_grad_norm", "max_drift")
         at_least(self, 0, "clip_low", "clip_high", "kl_coef", "entropy_coef", "max_images", "max_text_tokens", "top_k")
         at_least(self, 0, "overlong_buffer", "overlong_penalty", "seed", "lora_rank", "sample_steps", "save_steps")
-        at_least(self, 0, "accuracy_weight", "format_weight", "perception_weight")
+        at_least(self, 0, "accuracy_weight", "format_weight", "perception_weight", "image_weight")
         if self.seed >= 2**32:
             raise InputError(f"must be below 2^32, not {self.seed}", field="seed")
         check_hub(self)
@@ -270,6 +271,8 @@ class PerpoOptions:
             raise InputError("mode text-only draws no images", field="max_images")
         if self.mode == "image-only" and self.max_images == 0:
             raise InputError("mode image-only needs at least 1", field="max_images")
+        if self.mode == "image-only" and not self.image_weight:
+            raise InputError("mode image-only has nothing else to learn from", field="image_weight")
         if self.mode == "image-only" and self.max_text_tokens is not None:
             raise InputError("mode image-only says nothing", field="max_text_tokens")
         file = self.deepspeed_config_json

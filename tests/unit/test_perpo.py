@@ -12,6 +12,7 @@ from omni_r1.cli import main
 from omni_r1.errors import InputError, OmniError
 from omni_r1.option_parser import parse
 from omni_r1.options import PerpoOptions
+from omni_r1.perpo.logprobs import NOTHING
 from omni_r1.perpo.run import perpo, reward_profile
 from omni_r1.perpo.trainer import PerpoTrainer
 from omni_r1.pesft.run import pesft
@@ -149,6 +150,19 @@ def names_in(error: Exception) -> set[str]:
     return set(str(error).rpartition("at rows ")[2].split(", "))
 
 
+def test_images_weigh_what_they_are_told_to(checkpoint, questions, tmp_path, monkeypatch):
+    batches, harvest = [], PerpoTrainer.harvest
+    monkeypatch.setattr(PerpoTrainer, "harvest", lambda self: batches.append(harvest(self)) or batches[-1])
+    perpo(options(checkpoint, questions, tmp_path / "out", image_weight=0.25, max_steps=1))
+    codes, found = set(omni_r1.load(checkpoint).vocabulary.codes.tolist()), dict[str, set]()
+    for batch in batches[0]:
+        for token, kind, weight in zip(
+            *(batch[name].flatten().tolist() for name in ("ids", "sets", "weights")), strict=True
+        ):
+            found.setdefault("none" if kind == NOTHING else "code" if token in codes else "text", set()).add(weight)
+    assert found == {"none": {0.0}, "code": {0.25}, "text": {1.0}}
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_update(checkpoint, questions, tmp_path, monkeypatch):
     real, calls, trainers = PerpoTrainer._scores, [], []
 
@@ -205,6 +219,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(checkpoint, quest
         ({"max_images": 1, "mode": "unrestricted"}, "max_images"),
         ({"max_text_tokens": 1, "mode": "image-only"}, "max_text_tokens"),
         ({"max_images": 0, "mode": "image-only"}, "max_images"),
+        ({"image_weight": 0.0, "mode": "image-only"}, "image_weight"),
+        ({"image_weight": -0.5}, "image_weight"),
     ],
 )
 def test_options_that_contradict(checkpoint, questions, tmp_path, changed, field):

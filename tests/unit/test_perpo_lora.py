@@ -13,6 +13,7 @@ from omni_r1.options import PerpoOptions
 from omni_r1.perpo import run
 from omni_r1.perpo.run import perpo
 from omni_r1.perpo.trainer import PerpoTrainer
+from omni_r1.pesft.packing import PACKED, attention
 from omni_r1.pesft.saving import Saver
 from perpo_rows import SETTINGS, log_of, write_questions
 from tiny import write_checkpoint
@@ -80,8 +81,8 @@ def test_the_reference_is_the_model_without_it(checkpoint, trained):
     output, trainer = trained
     assert trainer.reference is None
     batch = trainer.batches[0]
-    with torch.no_grad():
-        base = omni_r1.load(checkpoint).model
+    base = omni_r1.load(checkpoint).model
+    with torch.no_grad(), attention(base, PACKED), attention(trainer.rollouts.omni.model, PACKED):
         wanted = trainer._scores(base, batch).logps
         found = trainer._reference_logps(trainer.rollouts.omni.model, batch)
         own = trainer._scores(trainer.rollouts.omni.model, batch).logps

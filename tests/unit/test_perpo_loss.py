@@ -40,6 +40,17 @@ def test_it_is_the_plain_formula(seed, kl_coef, entropy_coef):
     assert float(loss.total) == pytest.approx(float(wanted), abs=1e-12)
 
 
+def test_a_token_of_weight_two_counts_as_two_of_it():
+    found = batch() | {"mask": (batch()["mask"] * torch.tensor([1, 2])[torch.arange(batch()["mask"].shape[1]) % 2])}
+    twice = torch.arange(found["mask"].shape[1]).repeat_interleave(2)
+    second = torch.arange(len(twice)) % 2  # the second of each counts where the weight is two
+    repeated = {name: each[:, twice] if each.ndim == 2 else each for name, each in found.items()}
+    repeated["mask"] = (repeated["mask"] > second).double()
+    how = CLIP | {"kl_coef": 0.5, "entropy_coef": 0.2}
+    for one, other in zip(policy_loss(**found, **how), policy_loss(**repeated, **how), strict=True):
+        assert float(one) == pytest.approx(float(other), abs=1e-12)
+
+
 def test_every_row_or_every_token_may_weigh_the_same():
     values, mask = torch.tensor([[3.0, 9.0, 9.0], [1.0, 2.0, 3.0]]), torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     assert float(mean(values, mask)) == pytest.approx((3 + 2) / 2)

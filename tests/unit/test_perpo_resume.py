@@ -50,6 +50,7 @@ def interrupted(checkpoint, questions, tmp_path_factory) -> Path:
         {"learning_rate": 1e-2},
         {"lr_scheduler_type": "cosine"},
         {"kl_coef": 0.0},
+        {"image_weight": 0.5},
         {"top_p": 0.9},
         {"max_new_tokens": 33},
         {"perception_weight": 0.04},

@@ -11,7 +11,7 @@ from omni_r1.pesft import losses
 from omni_r1.pesft.activations import checkpoint_layers
 from omni_r1.pesft.losses import IGNORED
 from omni_r1.pesft.module import PesftModule
-from omni_r1.pesft.packing import PACKED, Pack, PadRight
+from omni_r1.pesft.packing import PACKED, Pack, PadRight, attention
 from omni_r1.trajectory import Image, Text, Trajectory
 from tiny import write_checkpoint
 
@@ -121,13 +121,51 @@ def test_a_row_does_not_see_the_row_before_it(omni):
         other = Pack()([data[3], data[2]])
         states = [
             omni.model.model(
-                batch["input_ids"], position_ids=batch["position_ids"], lengths=batch["lengths"], use_cache=False
+                batch["input_ids"], position_ids=batch["position_ids"], families=batch["families"], use_cache=False
             ).last_hidden_state[0, -len(data[2]["input_ids"]) :]
             for batch in (whole, other)
         ]
     finally:
         omni.model.set_attn_implementation("sdpa")
     assert torch.allclose(*states, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", ["none", "selective", "full"])
+def test_branches_equal_rows_of_their_own(either, kept):
+    """Two prompts, of three responses and of none: states, and gradients of what is made of them."""
+    model = either.model.train()
+    ids = [row["input_ids"] for row in rows(either.vocabulary)]
+    prompt, branches, alone = ids[0][:9], [ids[1][:7], ids[2][:1], ids[3][:12]], ids[4 % len(ids)][:8]
+    weights = torch.linspace(-1, 1, model.config.hidden_size)
+
+    def gradients(states: torch.Tensor) -> list[torch.Tensor]:
+        model.zero_grad()
+        (states * weights).square().sum().backward()
+        return [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+    def states(row: torch.Tensor, **how) -> torch.Tensor:
+        return model.model(row[None], use_cache=False, **how).last_hidden_state[0]
+
+    apart = [states(torch.cat([prompt, branch])) for branch in branches] + [states(alone)]
+    wanted = torch.cat([apart[0][: len(prompt)], *(one[len(prompt) :] for one in apart[:3]), apart[3]])
+    by_rows = gradients(wanted)
+    checkpoint_layers(model, kept)
+    families = [[len(prompt), *map(len, branches)], [len(alone)]]
+    starts = [0, *[len(prompt)] * 3, 0]
+    places = [
+        torch.arange(start, start + size) for start, size in zip(starts, [*families[0], *families[1]], strict=True)
+    ]
+    try:
+        with attention(model, PACKED):
+            how = {"position_ids": torch.cat(places)[None], "families": families}
+            found = states(torch.cat([prompt, *branches, alone]), **how)
+            together = gradients(found)
+    finally:
+        checkpoint_layers(model, "none")
+        model.eval()
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-5)
+    for one, other in zip(together, by_rows, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_grammar_is_what_the_sampler_draws_from(omni):

@@ -40,13 +40,13 @@ def group_advantages(rewards: Tensor) -> Tensor:
 
 
 def mean(values: Tensor, mask: Tensor, tokens: float | None = None) -> Tensor:
-    """Mean over rows of the mean over each row's tokens ("seq-mean-token-mean"); `values`, `mask` (B, T).
+    """Mean over rows of the mean over each row's tokens ("seq-mean-token-mean"); `values`, `mask` (B, T), its weights.
 
     Or, with the number of `tokens` to divide by, over tokens ("token-mean", DAPO, arXiv 2503.14476, eq 12).
     """
     if tokens is not None:
         return (values * mask).sum() / tokens
-    return ((values * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+    return ((values * mask).sum(-1) / mask.sum(-1).clamp(min=1e-9)).mean()
 
 
 def policy_loss(
@@ -67,11 +67,12 @@ def policy_loss(
     """The loss of a batch of responses (eq 15), to be minimised.
 
     logps, old, reference (B, T): log-probs in nats of each token under the policy, the policy that sampled it and the
-    fixed reference; advantages (B,); mask (B, T), 1 at response tokens. The ratio is clipped to [1 - clip_low,
-    1 + clip_high] where that makes the objective smaller. The KL divergence to the reference is inside the loss, by
-    `kl_estimator` "k1", the plain log ratio (eq 16), whose gradient is 0 in the mean over what the policy samples; or
-    "k3", r - 1 - log r with r the reference's probability over the policy's, which does hold the policy back (Schulman,
-    "Approximating KL divergence", 2020). `tokens`: see `mean`.
+    fixed reference; advantages (B,); mask (B, T), the weights of the tokens in every mean: 1 in a response, or less in
+    its images (`--image-weight`), and 0 elsewhere. The ratio is clipped to [1 - clip_low, 1 + clip_high] where that
+    makes the objective smaller. The KL divergence to the reference is inside the loss, by `kl_estimator` "k1", the
+    plain log ratio (eq 16), whose gradient is 0 in the mean over what the policy samples; or "k3", r - 1 - log r with r
+    the reference's probability over the policy's, which does hold the policy back (Schulman, "Approximating KL
+    divergence", 2020). `tokens`: see `mean`.
     """
     mask = mask.to(logps.dtype)
     over = partial(mean, tokens=tokens)

@@ -26,6 +26,7 @@ from omni_r1.pesft.band import BAND
 from omni_r1.pesft.card import write_card
 from omni_r1.pesft.data import rows_of
 from omni_r1.pesft.dataset import Rows
+from omni_r1.pesft.packing import PACKED, attention
 from omni_r1.pesft.push import push
 from omni_r1.pesft.resumable import LogFile
 from omni_r1.pesft.run import LOG, check_gpus, check_tracker, leave, prepare, shared_arguments, start_of, world_size
@@ -94,6 +95,7 @@ def reference_of(options: PerpoOptions, device: torch.device) -> Chameleon | Non
     if not options.kl_coef or options.lora_rank:
         return None
     model = load(options.model_path, device=str(device), dtype=options.dtype).model
+    model.set_attn_implementation({"": PACKED})
     return model.requires_grad_(False)
 
 
@@ -126,7 +128,7 @@ def perpo(options: PerpoOptions) -> int:
     saver = Saver(omni, options)
     checkpoint_layers(omni.model, options.gradient_checkpointing)
     rollouts = Rollouts(omni, backend_of(options, omni, rows), rows, judge, profile, options)
-    with omni.model.vq_apart():
+    with omni.model.vq_apart(), attention(omni.model, PACKED):
         trainer = PerpoTrainer(
             rollouts=rollouts,
             saver=saver,

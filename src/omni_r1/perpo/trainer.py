@@ -9,12 +9,14 @@ here: TRL would build the stock class, which cannot draw. What is overridden is 
 import shutil
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from omni_r1.files import writing
 from omni_r1.generate.vllm_backend import VllmBackend
@@ -26,6 +28,7 @@ from omni_r1.perpo.rollouts import Group, Harvest, Rollout, Rollouts, processes,
 from omni_r1.perpo.samples import write_samples
 from omni_r1.perpo.upstream import GRPOConfig, GRPOTrainer
 from omni_r1.perpo.watch import Watch, harvest_figures
+from omni_r1.pesft.packing import attention
 from omni_r1.pesft.resumable import GoingOn, Resumable
 from omni_r1.pesft.saving import Saver
 
@@ -41,6 +44,9 @@ class Learned(NamedTuple):
     sets: Tensor
     name: str
 
+    def prompt(self) -> list[int]:
+        return self.rollout.completion.ids[: self.rollout.completion.prompt_length]
+
 
 def no_reward(**_: Any) -> list[float | None]:
     """TRL insists on one; rewards come with the rollouts."""
@@ -51,8 +57,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
     """Trains the model of `rollouts.omni`, or the adapter that `saver` has put on it.
 
     A step (`options.max_steps` of them) harvests groups and takes `updates` optimiser steps on them, in mini-batches of
-    whole groups. `reference` is the fixed model of the KL term; with an adapter the model without it is. Raises
-    OmniError before an update whose loss or gradient is not finite.
+    whole groups. `reference` is the fixed model of the KL term; with an adapter the model without it is. Both are to
+    have the attention `packing.PACKED`. Raises OmniError before an update whose loss or gradient is not finite.
     """
 
     def __init__(
@@ -69,6 +75,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         self.rollouts, self.saver, self.options, self.reference = rollouts, saver, options, reference
         self.scorer = TokenScorer(rollouts.grammar, rollouts.sampling)
         self.watch = Watch(options.max_drift)
+        self.weight_of = torch.ones(rollouts.omni.vocabulary.size)
+        self.weight_of[rollouts.omni.vocabulary.codes] = options.image_weight
         questions = options.train_batch_size  # TRL deals rows of a data set; ours come from `rollouts`
         super().__init__(
             model=rollouts.omni.model,
@@ -118,7 +126,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         """The micro-batches of a step, those of this process, with log-probs under policy and reference."""
         started = time.perf_counter()
         self._refresh()
-        found = self.rollouts.harvest()
+        with attention(self.rollouts.omni.model, "sdpa"):
+            found = self.rollouts.harvest()
         found.seconds["refresh"] = time.perf_counter() - started - sum(found.seconds.values())
         batches = [self._batch(rows) for rows in self._dealt(found.kept)]
         self._weigh(batches)
@@ -143,25 +152,27 @@ class PerpoTrainer(Resumable, GRPOTrainer):
     def _dealt(self, groups: Sequence[Group]) -> list[list[Learned]]:
         """The rows of each micro-batch: mini-batches of whole groups, of which each process takes every n-th row.
 
-        Within a mini-batch, whose loss is a mean over rows in whatever order, like lengths go together.
+        Within a mini-batch, whose loss is a mean over rows in whatever order, like lengths go together, and groups do,
+        whose prompt is computed once in a micro-batch.
         """
         size, per_batch = self.options.mini_batch_size, self.args.per_device_train_batch_size
         dealt = []
         for start in range(0, len(groups), size):
-            rows = [row for group in groups[start : start + size] for row in self._learned(group)]
-            rows.sort(key=lambda row: len(row.rollout.completion.ids))
+            learned = [self._learned(group) for group in groups[start : start + size]]
+            learned.sort(key=lambda group: max(len(row.rollout.completion.ids) for row in group))
+            rows = [row for group in learned for row in group]
             own = rows[rank() :: processes()]
             dealt += [own[place : place + per_batch] for place in range(0, len(own), per_batch)]
         return dealt
 
     def _weigh(self, batches: Sequence[dict[str, Any]]) -> None:
-        """Where every token weighs the same: the mean number of response tokens in a micro-batch of each update."""
+        """For means over tokens: the mean weight of the response tokens in a micro-batch of each update."""
         if self.options.loss_aggregation != "token-mean":
             return
         parts = self.args.gradient_accumulation_steps
         for start in range(0, len(batches), parts):
             update = batches[start : start + parts]
-            own = sum(int((batch["sets"] != NOTHING).sum()) for batch in update) / parts
+            own = sum(float(batch["weights"].sum()) for batch in update) / parts
             tokens = float(self.accelerator.reduce(torch.tensor(own, dtype=torch.float64), "mean"))
             for batch in update:
                 batch["tokens"] = tokens
@@ -177,21 +188,47 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         ]
 
     def _batch(self, rows: Sequence[Learned]) -> dict[str, Any]:
-        """Rows padded on the right, where causal attention never looks: ids, sets, sampled (B, T); advantages (B,)."""
+        """What the model is to see: all tokens end to end in one row (1, N), each prompt once, its responses behind it.
+
+        And of each of the rows, padded on the right, for the last token of the prompt and those of the response: ids,
+        sets, weights, sampled and places in that one row (B, 1 + T); advantages (B,).
+        """
         device = self.accelerator.device
+        seen: list[int] = []
+        positions: list[int] = []
+        families: list[list[int]] = []
+        places: list[Tensor] = []
+        for prompt, family in groupby(rows, key=Learned.prompt):
+            positions += range(len(prompt))
+            seen += prompt
+            families.append([len(prompt)])
+            last = len(seen) - 1
+            for row in family:
+                response = row.rollout.completion.ids[len(prompt) :]
+                places.append(torch.tensor([last, *range(len(seen), len(seen) + len(response))]))
+                positions += range(len(prompt), len(prompt) + len(response))
+                seen += response
+                families[-1].append(len(response))
 
         def padded(columns: list[Tensor], fill: float) -> Tensor:
-            return torch.nn.utils.rnn.pad_sequence(columns, batch_first=True, padding_value=fill).to(device)
+            return pad_sequence(columns, batch_first=True, padding_value=fill).to(device)
 
-        def behind(row: Learned, values: Tensor, fill: float) -> Tensor:
-            return torch.cat([values.new_full((row.rollout.completion.prompt_length,), fill), values])
+        def behind(first: float, values: Tensor) -> Tensor:
+            return torch.cat([values.new_full((1,), first), values])
 
         sampled = [torch.tensor(row.rollout.completion.logprobs, dtype=torch.float32) for row in rows]
-        pad = self.rollouts.omni.vocabulary.pad
+        pad, tokens = self.rollouts.omni.vocabulary.pad, torch.tensor(seen)
+        ids = padded([tokens[each] for each in places], pad)
+        sets = padded([behind(NOTHING, row.sets) for row in rows], NOTHING)
         return {
-            "ids": padded([torch.tensor(row.rollout.completion.ids) for row in rows], pad),
-            "sets": padded([behind(row, row.sets, NOTHING) for row in rows], NOTHING),
-            "sampled": padded([behind(row, values, 0) for row, values in zip(rows, sampled, strict=True)], 0.0),
+            "input_ids": tokens[None].to(device),
+            "position_ids": torch.tensor([positions], device=device),
+            "families": families,
+            "places": padded(places, 0),
+            "ids": ids,
+            "sets": sets,
+            "weights": (sets != NOTHING) * self.weight_of.to(device)[ids],
+            "sampled": padded([behind(0.0, values) for values in sampled], 0.0),
             "advantages": torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
             "names": [row.name for row in rows],
         }
@@ -200,10 +237,11 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         """Of each token, under the grammar, computed inside the model's forward."""
 
         def score(hidden: Tensor, head: torch.nn.Linear) -> Scores:
-            return self.scorer(hidden, head, batch["ids"], batch["sets"], sampled)
+            return self.scorer(hidden[0, batch["places"]], head, batch["ids"], batch["sets"], sampled)
 
+        seen = {name: batch[name] for name in ("input_ids", "position_ids", "families")}
         with self.accelerator.autocast():
-            return model(input_ids=batch["ids"], use_cache=False, score=score).logits
+            return model(**seen, use_cache=False, score=score).logits
 
     @torch.no_grad()
     def _add_logps(self, batches: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -241,7 +279,7 @@ class PerpoTrainer(Resumable, GRPOTrainer):
             scores.logps,
             inputs["old"],
             inputs["advantages"],
-            inputs["sets"] != NOTHING,
+            inputs["weights"],
             clip_low=options.clip_low,
             clip_high=options.clip_high,
             reference=inputs.get("reference"),

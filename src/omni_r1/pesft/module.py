@@ -49,13 +49,13 @@ class PesftModule(nn.Module):
         input_ids: Tensor,
         labels: Tensor,
         position_ids: Tensor | None = None,
-        lengths: list[int] | None = None,
+        families: list[list[int]] | None = None,
     ) -> dict[str, Tensor]:
         """Sums and counts over a micro-batch: text and code cross-entropy apart, and the perception loss.
 
-        Either (B, T) padded on the right, or with `lengths` rows that lie end to end in one (1, T).
+        Either (B, T) padded on the right, or with `families` rows that lie end to end in one (1, T) (`packing`).
         """
-        packed = {} if lengths is None else {"position_ids": position_ids, "lengths": lengths}
+        packed = {} if families is None else {"position_ids": position_ids, "families": families}
         hidden = self.model.model(input_ids=input_ids, use_cache=False, **packed).last_hidden_state
         if self.ce == "grammar":
             kinds = (self.codes, self.code_of), (self.words, self.word_of)

@@ -1,12 +1,18 @@
-"""Rows of a micro-batch end to end in one, without padding, and attention that does not cross between them."""
+"""Rows of a micro-batch end to end in one, without padding, and attention that does not cross between them.
 
-from collections.abc import Iterator, Sequence
+What lies in such a row is told as families of lengths: those of a root and of its branches, each of which goes on from
+the root by itself. A row of PeSFT is a root alone; a prompt is that of its responses, computed once for all of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from omni_r1.pesft.losses import IGNORED
@@ -23,7 +29,7 @@ def described(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Pack:
-    """Rows to one of all their tokens (1, T), positions counted anew in each, and the rows' lengths."""
+    """Rows to one of all their tokens (1, T), positions counted anew in each, and the rows' lengths as families."""
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ids, labels = (torch.cat([row[key] for row in rows])[None] for key in ("input_ids", "labels"))
@@ -31,7 +37,8 @@ class Pack:
         firsts = [sum(lengths[:number]) for number in range(len(rows))]
         labels[0, firsts] = IGNORED  # what is before it belongs to another row
         positions = torch.cat([torch.arange(length) for length in lengths])[None]
-        batch = {"input_ids": ids, "labels": labels, "position_ids": positions, "lengths": lengths}
+        batch: dict[str, Any] = {"input_ids": ids, "labels": labels, "position_ids": positions}
+        batch["families"] = [[length] for length in lengths]
         return batch | described(rows)
 
 
@@ -44,7 +51,7 @@ class PadRight:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         fill = {"input_ids": self.pad, "labels": IGNORED}
         batch: dict[str, Any] = {
-            key: torch.nn.utils.rnn.pad_sequence([row[key] for row in rows], batch_first=True, padding_value=value)
+            key: pad_sequence([row[key] for row in rows], batch_first=True, padding_value=value)
             for key, value in fill.items()
         }
         return batch | described(rows)
@@ -57,22 +64,47 @@ def packed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    lengths: Sequence[int],
+    families: Sequence[Sequence[int]],
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention in each of the rows that lie end to end in one, (1, heads, T, head_dim) to (1, T, heads, D).
+    """Causal attention in each of the families that lie end to end in one row: (1, heads, T, D) to (1, T, heads, D).
 
-    A call for each row is exact, takes torch's fastest kernel on every device, and makes no (T, T) mask.
+    Calls for each family are exact, take torch's fastest kernels on every device, and make no (T, T) mask.
     """
-    grouped = query.shape[1] != key.shape[1]
-    rows = zip(*(states.split(list(lengths), dim=2) for states in (query, key, value)), strict=True)
-    parts = [
-        scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
-        for q, k, v in rows
-    ]
+    attend = partial(
+        scaled_dot_product_attention, scale=scaling, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]
+    )
+    sizes = [sum(family) for family in families]
+    parts = []
+    apart = (states.split(sizes, 2) for states in (query, key, value))
+    for (root, *branches), *states in zip(families, *apart, strict=True):
+        (q, k, v), others = zip(*(each.split([root, sum(branches)], 2) for each in states), strict=True)
+        parts.append(attend(q, k, v, is_causal=True))
+        if branches:
+            parts.append(_branches(attend, branches, k, v, *others))
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def _branches(
+    attend: Callable[..., Tensor], lengths: Sequence[int], keys: Tensor, values: Tensor, *states: Tensor
+) -> Tensor:
+    """What the branches of a root find in it, by its keys and values, and in themselves: (1, heads, T, D), as `states`,
+    their queries, keys and values, have it."""
+    padded = [
+        pad_sequence([one[0].transpose(0, 1) for one in each.split(list(lengths), 2)], batch_first=True).transpose(1, 2)
+        for each in states
+    ]
+    q, *own = padded
+    k, v = (
+        torch.cat([root.expand(len(lengths), -1, -1, -1), each], 2)
+        for root, each in zip((keys, values), own, strict=True)
+    )
+    size = q.shape[2], k.shape[2]
+    seen = torch.ones(size, dtype=torch.bool, device=q.device).tril(size[1] - size[0])  # padding is behind: never seen
+    found = attend(q, k, v, attn_mask=seen)
+    return torch.cat([one[:, :length] for one, length in zip(found, lengths, strict=True)], 1)[None]
 
 
 def no_mask(*_: Any, **__: Any) -> None:
