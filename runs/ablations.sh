@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The paper's Table 4 on the miniature: what PeRPO, its perception reward and drawing are worth, each with three seeds.
-# Some four hours on two CPU cores; every stage that is done is skipped on a re-run, one that was interrupted goes on.
+# Some ten hours on two CPU cores; every stage that is done is skipped on a re-run, one that was interrupted goes on.
 #
 #   runs/ablations.sh [WORK]     trains under WORK (default out/ablations); MINIATURE=folder of runs/miniature.sh
 #                                (default out/miniature), of which `base` and both sorts of the first traces are needed
 #   SEEDS="0 1" runs/ablations.sh WORK default original       these seeds and settings alone, then the table of all there are
 #
-# Every run begins with the same PeSFT checkpoint, stopped early: 700 of the first round's 1,000 steps, 240 of the second
-# round's 750. "Without drawing" begins with one that was trained as long on the same traces without their drawings. The
-# bench's 400 questions are in no training data.
+# Every run begins with the same PeSFT checkpoint, stopped early: a first round of 700 steps instead of 1,000, and 180 of
+# the second round's 750, its rate still high. "Without drawing" begins with one that was trained as long on the same
+# traces without their drawings. The bench's 400 questions are in no training data.
 set -euo pipefail
 work=${1:-out/ablations}
 mini=${MINIATURE:-out/miniature}
@@ -18,8 +18,8 @@ settings=${settings:-default paper original without-perception without-drawing}
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
 corpus="$python -m omni_r1.data.miniature.corpus"
-early="--config configs/pesft/miniature.yaml --resume-from-checkpoint last"
-first="--max-steps 700" second="--max-steps 240 --seed 1"
+pesft="$omni pesft --config configs/pesft/miniature.yaml --resume-from-checkpoint last"
+first="--max-steps 700" second="--max-steps 750 --seed 1" stop=180
 more="--seed 4 --tasks chart chart scene chart board chart diagram scene" # the mix of the second round
 mkdir -p "$work"
 
@@ -31,17 +31,31 @@ stage() { # NAME COMMAND...: run once, its output beside its work
     touch "$work/$1.done"
 }
 
+stopped() { # NAME COMMAND...: train until the checkpoint of step $stop is there, and no further
+    [ -e "$work/$1.done" ] && return
+    echo "==> $1"
+    "${@:2}" --save-steps $stop --output-path "$work/$1" >"$work/$1.log" 2>&1 &
+    until [ -e "$work/$1/steps/checkpoint-$stop/manifest.json" ]; do
+        kill -0 $! # it has not ended before
+        sleep 1
+    done
+    kill $!
+    wait $! || true
+    cp src/omni_r1/assets/model/perception_band.json "$work/$1/steps/checkpoint-$stop" # what step images are like
+    touch "$work/$1.done"
+}
+
 stage questions $corpus traces "$mini/base" "$work/questions.jsonl" --count 4000 --seed 7
 stage more-traces $corpus traces "$mini/base" "$work/more.jsonl" --count 2400 $more --readings
 stage more-text $corpus traces "$mini/base" "$work/more-text.jsonl" --count 2400 $more --without-drawings
-stage early-first $omni pesft $early $first --model-path "$mini/base" --train-data "$mini/traces.jsonl" \
+stage early-first $pesft $first --model-path "$mini/base" --train-data "$mini/traces.jsonl" \
     --output-path "$work/early-first"
-stage early $omni pesft $early $second --model-path "$work/early-first" --train-data "$work/more.jsonl" \
-    --output-path "$work/early"
-stage early-text-first $omni pesft $early $first --perception-weight 0 --model-path "$mini/base" \
+stopped early $pesft $second --model-path "$work/early-first" --train-data "$work/more.jsonl"
+stage early-text-first $pesft $first --perception-weight 0 --model-path "$mini/base" \
     --train-data "$mini/first-control.jsonl" --output-path "$work/early-text-first"
-stage early-text $omni pesft $early $second --perception-weight 0 --model-path "$work/early-text-first" \
-    --train-data "$work/more-text.jsonl" --output-path "$work/early-text"
+stopped early-text $pesft $second --perception-weight 0 --model-path "$work/early-text-first" \
+    --train-data "$work/more-text.jsonl"
+early="$work/early/steps/checkpoint-$stop" early_text="$work/early-text/steps/checkpoint-$stop"
 
 measure() { # NAME MODEL
     stage "$1/bench" $omni bench --suite miniature --model-path "$2" --max-new-tokens 400 --output-dir "$work/$1/bench"
@@ -55,14 +69,14 @@ train() { # NAME START OPTIONS...
     done
 }
 
-measure pesft/0 "$work/early"
-measure pesft-text/0 "$work/early-text"
+measure pesft/0 "$early"
+measure pesft-text/0 "$early_text"
 for setting in $settings; do
     case $setting in
-    default) train default "$work/early" ;;
-    paper | original) train "$setting" "$work/early" --profile "$setting" ;;
-    without-perception) train without-perception "$work/early" --look none ;;
-    without-drawing) train without-drawing "$work/early-text" --look none --mode text-only ;;
+    default) train default "$early" ;;
+    paper | original) train "$setting" "$early" --profile "$setting" ;;
+    without-perception) train without-perception "$early" --look none ;;
+    without-drawing) train without-drawing "$early_text" --look none --mode text-only ;;
     *) echo "no setting $setting" >&2 && exit 2 ;;
     esac
 done
