@@ -3,7 +3,7 @@
 # Some ten hours on two CPU cores; every stage that is done is skipped on a re-run, one that was interrupted goes on.
 #
 #   runs/ablations.sh [WORK]     trains under WORK (default out/ablations); MINIATURE=folder of runs/miniature.sh
-#                                (default out/miniature), of which `base` and both sorts of the first traces are needed
+#                                (default out/miniature), of which `base` and `traces.jsonl` are needed
 #   SEEDS="0 1" runs/ablations.sh WORK default original       these seeds and settings alone, then the table of all there are
 #
 # Every run begins with the same PeSFT checkpoint, stopped early: a first round of 700 steps instead of 1,000, and 180 of
@@ -45,16 +45,6 @@ stopped() { # NAME COMMAND...: train until the checkpoint of step $stop is there
     touch "$work/$1.done"
 }
 
-stage questions $corpus traces "$mini/base" "$work/questions.jsonl" --count 4000 --seed 7
-stage more-traces $corpus traces "$mini/base" "$work/more.jsonl" --count 2400 $more --readings
-stage more-text $corpus traces "$mini/base" "$work/more-text.jsonl" --count 2400 $more --without-drawings
-stage early-first $pesft $first --model-path "$mini/base" --train-data "$mini/traces.jsonl" \
-    --output-path "$work/early-first"
-stopped early $pesft $second --model-path "$work/early-first" --train-data "$work/more.jsonl"
-stage early-text-first $pesft $first --perception-weight 0 --model-path "$mini/base" \
-    --train-data "$mini/first-control.jsonl" --output-path "$work/early-text-first"
-stopped early-text $pesft $second --perception-weight 0 --model-path "$work/early-text-first" \
-    --train-data "$work/more-text.jsonl"
 early="$work/early/steps/checkpoint-$stop" early_text="$work/early-text/steps/checkpoint-$stop"
 
 measure() { # NAME MODEL
@@ -69,9 +59,27 @@ train() { # NAME START OPTIONS...
     done
 }
 
-measure pesft/0 "$early"
-measure pesft-text/0 "$early_text"
+start() { # what all but one setting begin with
+    stage more-traces $corpus traces "$mini/base" "$work/more.jsonl" --count 2400 $more --readings
+    stage early-first $pesft $first --model-path "$mini/base" --train-data "$mini/traces.jsonl" \
+        --output-path "$work/early-first"
+    stopped early $pesft $second --model-path "$work/early-first" --train-data "$work/more.jsonl"
+    measure pesft/0 "$early"
+}
+
+start_text() { # what "without drawing" does
+    stage first-text $corpus traces "$mini/base" "$work/first-text.jsonl" --count 8000 --seed 2 --without-drawings
+    stage more-text $corpus traces "$mini/base" "$work/more-text.jsonl" --count 2400 $more --without-drawings
+    stage early-text-first $pesft $first --perception-weight 0 --model-path "$mini/base" \
+        --train-data "$work/first-text.jsonl" --output-path "$work/early-text-first"
+    stopped early-text $pesft $second --perception-weight 0 --model-path "$work/early-text-first" \
+        --train-data "$work/more-text.jsonl"
+    measure pesft-text/0 "$early_text"
+}
+
+stage questions $corpus traces "$mini/base" "$work/questions.jsonl" --count 4000 --seed 7
 for setting in $settings; do
+    if [ "$setting" = without-drawing ]; then start_text; else start; fi
     case $setting in
     default) train default "$early" ;;
     paper | original) train "$setting" "$early" --profile "$setting" ;;
