@@ -23,7 +23,6 @@ from omni_r1.model import load
 from omni_r1.option_parser import option, parse
 from omni_r1.options import PerpoOptions
 from omni_r1.perpo.judge import load_judge
-from omni_r1.perpo.logprobs import NOTHING
 from omni_r1.perpo.rollouts import Rollouts
 from omni_r1.perpo.run import backend_of, reward_profile, training_arguments
 from omni_r1.perpo.trainer import PerpoTrainer
@@ -86,10 +85,10 @@ def measured(asked: GradientOptions, temperature: float) -> dict[float, tuple[fl
             is_code[omni.vocabulary.codes] = True
             for _ in range(asked.steps):
                 batches = trainer.harvest()
+                equal = [batch["weights"] for batch in batches]  # 1 at every token of a response
                 for weight in WEIGHTS:
-                    for batch in batches:
-                        weights = torch.where(is_code[batch["ids"]], weight, 1.0)
-                        batch["weights"] = weights * (batch["sets"] != NOTHING)
+                    for batch, ones in zip(batches, equal, strict=True):
+                        batch["weights"] = torch.where(is_code[batch["ids"]], weight * ones, ones)
                     found[weight].append(gradient(trainer, batches))
     return {weight: cosines(gradients) for weight, gradients in found.items()}
 

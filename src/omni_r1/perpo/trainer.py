@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from omni_r1.files import writing
@@ -75,8 +76,6 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         self.rollouts, self.saver, self.options, self.reference = rollouts, saver, options, reference
         self.scorer = TokenScorer(rollouts.grammar, rollouts.sampling)
         self.watch = Watch(options.max_drift)
-        self.weight_of = torch.ones(rollouts.omni.vocabulary.size)
-        self.weight_of[rollouts.omni.vocabulary.codes] = options.image_weight
         questions = options.train_batch_size  # TRL deals rows of a data set; ours come from `rollouts`
         super().__init__(
             model=rollouts.omni.model,
@@ -86,6 +85,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
             processing_class=rollouts.omni.vocabulary.tokenizer,
             **kwargs,
         )
+        self.weight_of = torch.ones(rollouts.omni.vocabulary.size, device=self.accelerator.device)
+        self.weight_of[rollouts.omni.vocabulary.codes] = options.image_weight
         self.steps = Path(args.output_dir or ".")
         self.updates = options.train_batch_size // options.mini_batch_size
         self.micro_batches = self.updates * args.gradient_accumulation_steps
@@ -213,13 +214,10 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         def padded(columns: list[Tensor], fill: float) -> Tensor:
             return pad_sequence(columns, batch_first=True, padding_value=fill).to(device)
 
-        def behind(first: float, values: Tensor) -> Tensor:
-            return torch.cat([values.new_full((1,), first), values])
-
         sampled = [torch.tensor(row.rollout.completion.logprobs, dtype=torch.float32) for row in rows]
-        pad, tokens = self.rollouts.omni.vocabulary.pad, torch.tensor(seen)
-        ids = padded([tokens[each] for each in places], pad)
-        sets = padded([behind(NOTHING, row.sets) for row in rows], NOTHING)
+        tokens = torch.tensor(seen)
+        ids = padded([tokens[each] for each in places], self.rollouts.omni.vocabulary.pad)
+        sets = padded([pad(row.sets, (1, 0), value=NOTHING) for row in rows], NOTHING)
         return {
             "input_ids": tokens[None].to(device),
             "position_ids": torch.tensor([positions], device=device),
@@ -227,8 +225,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
             "places": padded(places, 0),
             "ids": ids,
             "sets": sets,
-            "weights": (sets != NOTHING) * self.weight_of.to(device)[ids],
-            "sampled": padded([behind(0.0, values) for values in sampled], 0.0),
+            "weights": (sets != NOTHING) * self.weight_of[ids],
+            "sampled": padded([pad(values, (1, 0)) for values in sampled], 0.0),
             "advantages": torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
             "names": [row.name for row in rows],
         }
