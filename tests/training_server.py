@@ -21,7 +21,7 @@ from fork_server import Server, ended, say_into, verb
 
 SAVERS = ("torch.save", "safetensors")  # upstream's writers as operations
 GROWING = sorted({*faulty.GROWING, *SAVERS})
-ROOM = 1 << 16  # bytes of the shared memory
+ROOM = 1 << 15  # bytes of a note in the shared memory
 
 
 class Ended(NamedTuple):
@@ -132,7 +132,7 @@ def serve(model: str, rows: str, work: str, verb: str, *more: str) -> None:
     run.load = lambda *_, **__: loaded.pop()  # of a child's own
     gc.collect()
     gc.freeze()  # upstream collects in every child
-    shared = mmap.mmap(-1, ROOM)
+    shared = mmap.mmap(-1, 1 + 2 * ROOM)
     for line in sys.stdin:
         order = json.loads(line)
         note(shared, 0, None, [])
@@ -140,7 +140,7 @@ def serve(model: str, rows: str, work: str, verb: str, *more: str) -> None:
         if not pid:
             os._exit(child(order, shared))
         code = ended(pid, order["delay"])
-        print(json.dumps([code, *json.loads(shared[:].rstrip(b"\0"))]), flush=True)
+        print(json.dumps([code, *noted(shared)]), flush=True)
 
 
 def aimed(words: str, moment: str) -> faulty.Strike:
@@ -153,7 +153,16 @@ def aimed(words: str, moment: str) -> faulty.Strike:
 
 
 def note(shared: mmap.mmap, count: int, doing: Any, failed: list) -> None:
-    shared[:] = json.dumps([count, doing, failed]).encode().ljust(ROOM, b"\0")
+    """Two notes, and a byte that says which of them holds: a kill while one is being written leaves the other whole."""
+    other = 1 - shared[0]
+    shared[1 + other * ROOM : 1 + (other + 1) * ROOM] = json.dumps([count, doing, failed]).encode().ljust(ROOM, b"\0")
+    shared[0] = other
+
+
+def noted(shared: mmap.mmap) -> Any:
+    """The last note that was written to its end."""
+    at = 1 + shared[0] * ROOM
+    return json.loads(shared[at : at + ROOM].rstrip(b"\0"))
 
 
 def child(order: dict[str, Any], shared: mmap.mmap) -> int:
