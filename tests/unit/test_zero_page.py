@@ -25,7 +25,10 @@ def test_every_drawing_that_was_taken_is_shown(folder, capsys):
     assert capsys.readouterr().out.strip().endswith("report.html")
     page = (folder / "report.html").read_text()
     taken = [each for each in drawings(folder) if each["taken"]]
-    assert page.count("data:image/png;base64,") == len(taken)
+    asked = [each for each in drawings(folder) if "question" in each]
+    assert len(asked) == len({each["id"] for each in taken})  # each row's first line
+    assert page.count("data:image/png;base64,") == len(taken) + sum(len(each["pictures"]) for each in asked)
+    assert page.count("picture of the question") == len(asked) and "&lt;image&gt;" not in page
     assert "&lt;b&gt;One&lt;/b&gt; of 4." in page and "<b>One</b>" not in page
     assert "rows read" in page and "dropped: empty-answer" in page and "default-src 'none'" in page
 

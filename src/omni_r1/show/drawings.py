@@ -16,11 +16,13 @@ from omni_r1.run_record import REPORT, RUN
 from omni_r1.show.overview import circumstances, options_of
 from omni_r1.show.records import as_data, escape, fingerprint, read_object
 from omni_r1.show.strip import panel, prose
+from omni_r1.trajectory import IMAGE_MARK
 
 DRAWINGS, MANIFEST = "drawings", "manifest.json"
 HERE = Path(__file__).parent
 SHOWN = 60  # rows of a heading
 WIDTH = 128  # pixels for a drawing
+Row = tuple[dict[str, Any], list[dict[str, Any]]]  # the row's first line, which has its question; the lines to show
 
 
 def is_bootstrapped(run_dir: Path) -> bool:
@@ -41,36 +43,42 @@ class Sheet:
     def __init__(self, omni: Omni) -> None:
         self.omni = omni
 
-    def html(self, line: dict[str, Any]) -> str:
-        """A drawing, its words above it, and what it scored below. Raises InputError where it is no drawing of this
-        checkpoint."""
-        try:
-            codes = torch.tensor([line["codes"]])
-            [picture] = self.omni.decode(self.omni.vocabulary.codes_to_tokens(codes))
-            scores = "".join(
-                f"<div><dt>{escape(k)}</dt><dd>{float(v):.3g}</dd></div>" for k, v in line["scores"].items()
-            )
-            words, step = f"{line['step']}. {line['words']}", line["step"]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"is no drawing: {error!r}", field=str(line.get("id"))) from error
+    def picture(self, codes: list[int], about: str) -> str:
+        ids = self.omni.vocabulary.codes_to_tokens(torch.tensor([codes]))
+        return as_data(self.omni.decode(ids)[0], about, WIDTH)
+
+    def drawing(self, line: dict[str, Any]) -> str:
+        """A drawing, its words above it, and what it scored below."""
+        scores = "".join(f"<div><dt>{escape(k)}</dt><dd>{float(v):.3g}</dd></div>" for k, v in line["scores"].items())
         verdict = "right" if line.get("taken") else "wrong"
         reason = line.get("reason") or ("taken" if line.get("taken") else "another was taken")
-        drawing = as_data(picture, f"drawing of step {step}", WIDTH)
         return panel(
-            f"step {verdict}", prose(words), drawing, f'<b>{escape(reason)}</b><dl class="scores">{scores}</dl>'
+            f"step {verdict}",
+            prose(f"{line['step']}. {line['words']}"),
+            self.picture(line["codes"], f"drawing of step {line['step']}"),
+            f'<b>{escape(reason)}</b><dl class="scores">{scores}</dl>',
         )
 
-    def rows(self, title: str, about: str, rows: Sequence[Sequence[dict[str, Any]]]) -> str:
+    def row(self, question: dict[str, Any], lines: Sequence[dict[str, Any]]) -> str:
+        """A row's question and drawings of its steps. Raises InputError where a line is not of this checkpoint."""
+        try:
+            given = [
+                panel("given", "The picture", self.picture(codes, "picture of the question"))
+                for codes in question["pictures"]
+            ]
+            panels = "".join([*given, *map(self.drawing, lines)])
+            asked, answer = escape(question["question"].replace(IMAGE_MARK, " ").strip()), escape(question["answer"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"is no drawing: {error!r}", field=str(question.get("id"))) from error
+        header = f"<header>{escape(question['id'])}<span>gold answer {answer}</span></header>"
+        return f'<article class="row">{header}<h2 dir="auto">{asked}</h2><ol class="strip">{panels}</ol></article>'
+
+    def rows(self, title: str, about: str, rows: Sequence[Row]) -> str:
         if not rows:
             return ""
         of = f", the first {SHOWN} shown" if len(rows) > SHOWN else ""
-        parts = [f"<h2>{escape(title)}</h2><p>{escape(about)} Rows: {len(rows):,}{of}.</p>"]
-        for lines in rows[:SHOWN]:
-            panels = "".join(map(self.html, lines))
-            name, answer = escape(lines[0].get("id")), escape(lines[0].get("answer"))
-            parts.append(f'<article class="row"><header>{name}<span>gold answer {answer}</span></header>')
-            parts.append(f'<ol class="strip">{panels}</ol></article>')
-        return "".join(parts)
+        articles = "".join(self.row(*row) for row in rows[:SHOWN])
+        return f"<h2>{escape(title)}</h2><p>{escape(about)} Rows: {len(rows):,}{of}.</p>{articles}"
 
 
 def counted(counts: dict[str, Any]) -> str:
@@ -90,16 +98,21 @@ def page(run_dir: Path) -> str:
         for line in read_lines(file):
             by_row.setdefault(str(line.get("id")), []).append(line)
     sheet = Sheet(load(str(options_of(run).get("model_path")), language_model=False))
-    written = [[line for line in lines if line.get("taken")] for lines in by_row.values() if lines[0].get("written")]
     reasons = {str(line.get("id")): str(line.get("reason")) for line in read_lines(run_dir / REJECTS)}
-    dropped: dict[str, list[list[dict[str, Any]]]] = {}
+    written, passed_over, dropped = list[Row](), list[Row](), dict[str, list[Row]]()
     for name, lines in by_row.items():
-        if not lines[0].get("written"):
-            dropped.setdefault(reasons.get(name, "dropped"), []).append(lines)
-    faults = [[line] for lines in by_row.values() for line in lines if line.get("reason") and line.get("written")]
+        first = lines[0]
+        if not first.get("written"):
+            dropped.setdefault(reasons.get(name, "dropped"), []).append((first, lines))
+            continue
+        written.append((first, [line for line in lines if line.get("taken")]))
+        if faults := [line for line in lines if line.get("reason")]:
+            passed_over.append((first, faults))
     kept = sheet.rows("Written", "What a model is trained on: the drawings taken.", written)
     parts = [sheet.rows(f"Dropped: {reason}", "All drawings of each row.", rows) for reason, rows in dropped.items()]
-    parts.append(sheet.rows("Passed over", "Drawings that a filter held back from rows that were written.", faults))
+    parts.append(
+        sheet.rows("Passed over", "Drawings that a filter held back from rows that were written.", passed_over)
+    )
     styles = ("report.css", "drawings.css")
     style = "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
     counts, passed = manifest["counts"], manifest.get("validated", {})

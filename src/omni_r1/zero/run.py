@@ -28,7 +28,7 @@ from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, checkpoint, load
 from omni_r1.model.vq import digest
 from omni_r1.run_record import progress
-from omni_r1.trajectory import TAGS, Image, Segment, Text
+from omni_r1.trajectory import IMAGE_MARK, TAGS, Image, Segment, Text
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
 from omni_r1.zero.choose import changed, choose, fault, looks
 from omni_r1.zero.draw import Candidate, Traced, draw, lead_of, trace
@@ -181,7 +181,10 @@ class Bootstrapper:
     def _told(
         self, each: Begun, candidates: list[Candidate], faults: list[str | None], taken: int | None
     ) -> Iterator[dict[str, Any]]:
-        """A line for each drawing of a step: where it came from, what it scored, what became of it."""
+        """A line for each drawing of a step: where it came from, what it scored, what became of it. A row's first line
+        has its question too, with the codes of its pictures."""
+        said = "".join(part.text if isinstance(part, Text) else IMAGE_MARK for part in each.row.question)
+        question = {"question": said, "pictures": [list(picture.codes) for picture in each.row.pictures]}
         for place, (one, reason) in enumerate(zip(candidates, faults, strict=True)):
             scores = {name: getattr(one, name) for name in SCORES}
             yield {
@@ -197,7 +200,7 @@ class Bootstrapper:
                 "reason": reason,
                 "taken": place == taken,
                 "codes": list(one.codes),
-            }
+            } | (question if place == 0 and not each.row.drawings else {})
 
     def _written(self, each: Begun) -> TokenRow:
         rendered = self.vocabulary.render(trace(each.row, each.row.drawings, self.options.template))
