@@ -1,6 +1,7 @@
 """What `runs/omni_r1_zero.sh` measured, as rows and as a table: `python benchmarks/zero_results.py WORK`.
 
-Intervals are as in `ablations.py`. *Of annotated* is a setting's accuracy over that of training on gold drawings.
+Intervals are as in `ablations.py`. *Of annotated* is a setting's accuracy over that of the same training on gold
+drawings, with PeRPO or without.
 """
 
 import json
@@ -12,20 +13,24 @@ from ablations import percent, row_of
 from tables import markdown, publish
 
 TITLES = {
+    "base": "base model",
     "annotated": "PeSFT on gold drawings",
+    "annotated-perpo": "... and PeRPO",
     "text": "PeSFT without drawings",
-    "unfiltered": "Zero, first round without its filter",
-    "zero-1": "Zero, first round",
-    "zero-2": "Zero, second round",
-    "zero-perpo": "Zero, second round + PeRPO",
+    "text-perpo": "... and PeRPO",
+    "unfiltered": "Zero, first round without its filter: PeSFT",
+    "zero-1": "Zero, first round: PeSFT",
+    "zero-2": "Zero, second round: PeSFT",
+    "zero-2-perpo": "... and PeRPO",
 }
 
 
 def rows_of(work: Path) -> list[dict[str, Any]]:
     rows = [row for name in TITLES if (row := row_of(work, name))]
-    gold = next((row["accuracy"] for row in rows if row["name"] == "annotated"), None)
+    accuracies = {row["name"]: row["accuracy"] for row in rows}
     for row in rows:
         row["command"] = "runs/omni_r1_zero.sh"
+        gold = accuracies.get("annotated-perpo" if row["name"].endswith("-perpo") else "annotated")
         if gold:
             row["of_annotated"] = row["accuracy"] / gold
         manifests = [

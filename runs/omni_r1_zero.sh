@@ -5,12 +5,15 @@
 #
 #   runs/omni_r1_zero.sh [WORK]   trains under WORK (default out/zero); BASE=folder of the base model (default
 #                                 out/miniature/base, which runs/miniature.sh makes)
+#   SEEDS="0 1" runs/omni_r1_zero.sh WORK zero annotated   these seeds and settings alone, then the table of all there are
 #
 # Zero's path reads the chains alone. Gold drawings are made for the comparison only, in $work/gold.
 set -euo pipefail
 work=${1:-out/zero}
 base=${BASE:-out/miniature/base}
 seeds=${SEEDS:-0 1 2}
+settings=${*:2}
+settings=${settings:-base zero annotated text unfiltered}
 rows=${ROWS:-8000}       # chains of thought, and gold traces of the same questions
 steps=${STEPS:-1000}     # of each PeSFT, 32 rows each
 perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
@@ -44,26 +47,47 @@ drawing() { # NAME RECIPE MODEL SEED OPTIONS...
     stage "$1/report" $omni report --run-dir "$work/$1/drawn"
 }
 
-stage chains $corpus chains "$work/chains.jsonl" --count "$rows" --seed 2
-for seed in $seeds; do
-    drawing "zero-1/$seed" miniature "$base" "$seed"
-    learn "zero-1/$seed" "$work/zero-1/$seed/drawn" "$seed"
-    drawing "zero-2/$seed" miniature-again "$work/zero-1/$seed/model" "$seed"
-    learn "zero-2/$seed" "$work/zero-2/$seed/drawn" "$seed"
-    stage "zero-perpo/$seed/perpo" $omni perpo --config configs/perpo/miniature.yaml --max-steps "$perpo" --seed "$seed" \
-        --model-path "$work/zero-2/$seed/model" --train-data "$work/zero-2/$seed/drawn" \
-        --output-path "$work/zero-perpo/$seed/model" --resume-from-checkpoint last
-    measure "zero-perpo/$seed" "$work/zero-perpo/$seed/model"
-done
+reinforce() { # NAME DATA SEED OPTIONS...: PeRPO of what NAME's PeSFT left, and its bench
+    stage "$1-perpo/$3/perpo" $omni perpo --config configs/perpo/miniature.yaml --max-steps "$perpo" --seed "$3" \
+        --model-path "$work/$1/$3/model" --train-data "$2" --output-path "$work/$1-perpo/$3/model" \
+        --resume-from-checkpoint last "${@:4}"
+    measure "$1-perpo/$3" "$work/$1-perpo/$3/model"
+}
 
-# The comparison. `unfiltered` takes every drawing, whatever it is.
-stage gold $corpus traces "$base" "$work/gold/traces.jsonl" --count "$rows" --seed 2
-stage text $corpus traces "$base" "$work/gold/text.jsonl" --count "$rows" --seed 2 --without-drawings
-for seed in $seeds; do
-    learn "annotated/$seed" "$work/gold/traces.jsonl" "$seed"
-    learn "text/$seed" "$work/gold/text.jsonl" "$seed" --perception-weight 0
-    drawing "unfiltered/$seed" miniature "$base" "$seed" --min-confidence=-1000
-    learn "unfiltered/$seed" "$work/unfiltered/$seed/drawn" "$seed"
+zero() { # SEED
+    drawing "zero-1/$1" miniature "$base" "$1"
+    learn "zero-1/$1" "$work/zero-1/$1/drawn" "$1"
+    drawing "zero-2/$1" miniature-again "$work/zero-1/$1/model" "$1"
+    learn "zero-2/$1" "$work/zero-2/$1/drawn" "$1"
+    reinforce zero-2 "$work/zero-2/$1/drawn" "$1"
+}
+
+gold() { # NAME SEED OPTIONS_OF_PESFT [OPTIONS_OF_PERPO]: the same steps on traces of the same questions
+    learn "$1/$2" "$work/gold/$1.jsonl" "$2" $3
+    reinforce "$1" "$work/gold/$1.jsonl" "$2" ${4:-}
+}
+
+corpora="--count $rows --seed 2"
+stage chains $corpus chains "$work/chains.jsonl" $corpora
+stage gold $corpus traces "$base" "$work/gold/annotated.jsonl" $corpora
+stage text $corpus traces "$base" "$work/gold/text.jsonl" $corpora --without-drawings
+for setting in $settings; do
+    if [ "$setting" = base ]; then
+        measure base/0 "$base"
+        continue
+    fi
+    for seed in $seeds; do
+        case $setting in
+        zero) zero "$seed" ;;
+        annotated) gold annotated "$seed" "" ;;
+        text) gold text "$seed" "--perception-weight 0" "--look none --mode text-only" ;;
+        unfiltered) # every drawing is taken, whatever it is
+            drawing "unfiltered/$seed" miniature "$base" "$seed" --min-confidence=-1000
+            learn "unfiltered/$seed" "$work/unfiltered/$seed/drawn" "$seed"
+            ;;
+        *) echo "no setting $setting" >&2 && exit 2 ;;
+        esac
+    done
 done
 
 $python benchmarks/zero_results.py "$work" --json-path results/zero.json --page docs/results.md
