@@ -92,11 +92,15 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
 def _read_recipe(path: str, names: dict[str, str], hints: dict[str, Any]) -> dict[str, Any]:
     """Options of a YAML file, converted. Raises InputError naming the file and the key."""
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        recipe, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that cannot be
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
     if not isinstance(recipe, dict):
         raise InputError("a recipe is a mapping of option names to values", file=path)
+    keys = [str(key.value) for key, _ in node.value]  # `recipe` has the last of those that are given twice
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise InputError("is given twice", file=path, field=twice)
     values: dict[str, Any] = {}
     for key, value in recipe.items():
         name = names.get(str(key).replace("-", "_"))

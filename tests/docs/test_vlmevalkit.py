@@ -28,7 +28,9 @@ print(json.dumps([model.generate(message=message, dataset="MMStar") for message 
 
 @pytest.mark.slow
 def test_the_adapter_answers(tmp_path):
-    [adapter] = re.findall(r"^```python\n(import runpy\n.*?)^```", (ROOT / "docs/omni-bench.md").read_text(), re.S | re.M)
+    [adapter] = re.findall(
+        r"^```python\n(import runpy\n.*?)^```", (ROOT / "docs/omni-bench.md").read_text(), re.S | re.M
+    )
     (tmp_path / "vlmeval").mkdir()
     (tmp_path / "vlmeval" / "config.py").write_text("supported_VLM = {}\n")
     (tmp_path / "run.py").write_text(RUN.format(model=str(shipped.MODEL)))

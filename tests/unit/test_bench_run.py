@@ -13,7 +13,7 @@ from PIL import Image
 from omni_r1.bench import run
 from omni_r1.cli import main
 from omni_r1.files import AppendLog
-from omni_r1.generate.backend import WorkerError
+from omni_r1.generate.backend import SamplingOptions, WorkerError, room_for_an_image
 from omni_r1.generate.questions import Question
 from omni_r1.generate.runner import Answered, Task
 from omni_r1.options import BenchOptions
@@ -126,5 +126,5 @@ def test_several_samples_and_going_on(data, checkpoint, tmp_path, capsys):
 
 
 def test_the_budget_counts_the_begin_that_is_given():
-    omni = SimpleNamespace(vocabulary=SimpleNamespace(image_length=16))
-    run.room_for_an_image(omni, BenchOptions("m", max_new_tokens=17, append_boi=True))
+    vocabulary = SimpleNamespace(image_length=16)
+    room_for_an_image(vocabulary, SamplingOptions(max_new_tokens=17), begun=True)

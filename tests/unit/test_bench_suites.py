@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from omni_r1.bench.run import keep_origin, room_for_an_image, within
+from omni_r1.bench.run import keep_origin, within
 from omni_r1.bench.suites import SUITES, Suite, load_suite
 from omni_r1.bench.suites import files as suite_files
 from omni_r1.bench.suites.sources import known_source
 from omni_r1.errors import InputError
+from omni_r1.generate.backend import SamplingOptions, room_for_an_image
 from omni_r1.generate.questions import open_source
 from omni_r1.options import BenchOptions
 from omni_r1.trajectory import IMAGE_MARK
@@ -295,12 +296,12 @@ def test_all_suites_are_options():
 
 
 def test_a_budget_without_room_for_an_image_is_refused():
-    omni = SimpleNamespace(vocabulary=SimpleNamespace(image_length=1024))
+    vocabulary = SimpleNamespace(image_length=1024)
     with pytest.raises(InputError, match="1024 tokens cannot hold one image, which takes 1026"):
-        room_for_an_image(omni, BenchOptions("m", max_new_tokens=1024))
-    room_for_an_image(omni, BenchOptions("m", max_new_tokens=1026))
+        room_for_an_image(vocabulary, SamplingOptions(max_new_tokens=1024))
+    room_for_an_image(vocabulary, SamplingOptions(max_new_tokens=1026))
     for words in ({"mode": "text-only"}, {"max_images": 0}):
-        room_for_an_image(omni, BenchOptions("m", max_new_tokens=9, **words))
+        room_for_an_image(vocabulary, SamplingOptions(max_new_tokens=9, **words))
 
 
 def test_too_many_pictures_are_refused_and_none_dropped(tmp_path):

@@ -126,6 +126,7 @@ def test_recipe_keys_as_flags_are(tmp_path):
         ("kind: [a]", "field 'kind': must be one of a, b, not ['a']"),
         ("count: {a: 1}", "field 'count': must be a whole number, not {'a': 1}"),
         ("count: 3\nhow-many: 4", "field 'count': is given twice"),
+        ("count: 3\nfast: true\ncount: 4", "field 'count': is given twice"),
         ("- count", "a recipe is a mapping"),
         ("", "a recipe is a mapping"),
         ("count: [", "cannot be read"),

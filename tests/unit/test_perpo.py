@@ -230,7 +230,7 @@ def test_options_that_contradict(checkpoint, questions, tmp_path, changed, field
 
 def test_without_a_band_nothing_is_sampled(checkpoint, questions, tmp_path, monkeypatch):
     monkeypatch.setattr("omni_r1.perpo.run.Rollouts", None)
-    with pytest.raises(InputError, match="field 'band': this profile needs the band"):
+    with pytest.raises(InputError, match="field 'profile': has no perception_band.json"):
         perpo(options(checkpoint, questions, tmp_path / "out", profile="default"))
     assert not (tmp_path / "out").exists()
 
@@ -248,7 +248,10 @@ def test_look_none_takes_the_perception_reward_away():
         ({"per_device_train_batch_size": 16}, "per_device_train_batch_size"),
         ({"temperature": 0.0}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
-        ({"accuracy_weight": 0.0, "format_weight": 0.0}, "accuracy"),
+        ({"accuracy_weight": 0.0, "format_weight": 0.0}, "accuracy_weight"),
+        ({"tau": 0.0}, "tau"),
+        ({"profile": "original", "only_right": True}, "only_right"),
+        ({"max_new_tokens": 17}, "max_new_tokens"),
         ({"report_to": "mlflow"}, "report_to"),
     ],
 )
@@ -256,7 +259,7 @@ def test_runs_that_cannot_be(checkpoint, questions, tmp_path, changed, field, mo
     monkeypatch.setattr("omni_r1.pesft.run.find_spec", lambda name: None)
     with pytest.raises(InputError, match=f"field '{field}'"):
         perpo(options(checkpoint, questions, tmp_path / "out", **changed))
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_a_checkpoint_is_left_alone(checkpoint, questions, trained):

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -149,12 +150,12 @@ def test_hidden_states(judge, alignment):
 
 def test_what_a_profile_needs_and_is_not_there(judge, vocabulary):
     bare = Judge(vocabulary, judge.codebook)
-    with pytest.raises(InputError, match="field 'band': this profile needs the band .*omni_r1.pesft.band"):
+    with pytest.raises(InputError, match="field 'look': has no perception_band.json.*omni_r1.pesft.band"):
         bare.check(PROFILES["default"])
-    with pytest.raises(InputError, match="field 'band'"):
+    with pytest.raises(InputError, match="field 'look'"):
         score([], bare, PROFILES["default"])
     hidden = replace(PROFILES["paper"], look="hidden")
-    with pytest.raises(InputError, match="field 'projection': this profile needs"):
+    with pytest.raises(InputError, match="field 'look': has no perception.safetensors"):
         score([], bare, hidden)
     for states in (None, torch.zeros(3, HIDDEN)):
         with pytest.raises(InputError, match=r"^1: field 'hidden': states of"):
@@ -186,6 +187,7 @@ def test_a_judge_of_parts_that_do_not_belong_together(judge, vocabulary):
         ("missing", {"missing": "ignore"}),
         ("rules", {"rules": "mine"}),
         ("look", {"rules": "original", "look": "band"}),
+        ("only_right", {"rules": "original", "only_right": True}),
     ],
 )
 def test_profiles_that_cannot_be(field, changed):
@@ -213,6 +215,24 @@ def test_original_scores_by_its_own_rules(judge):
     similar = replace(response(judge, answer="unbalanced forces"), gold="balanced forces")
     assert score([similar], judge, PROFILES["original"])[0].accuracy == pytest.approx(0.9375, abs=1e-3)
     assert score([similar], judge, PROFILES["default"])[0].accuracy == 0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_ids_in_other_clothes(judge, profile):
+    plain = response(judge, image(1))
+    wanted = score([plain], judge, PROFILES[profile])
+    for ids in (torch.tensor(plain.ids), np.array(plain.ids), tuple(plain.ids)):
+        assert score([replace(plain, ids=ids)], judge, PROFILES[profile]) == wanted
+    beyond = replace(plain, ids=[*plain.ids, -1, judge.vocabulary.size])
+    assert score([beyond], judge, PROFILES[profile])[0].total < 1
+
+
+@pytest.mark.parametrize("ids", [torch.zeros(1, 4, dtype=torch.long), [1.5], ["a"], 3])
+def test_what_is_no_ids(ids):
+    with pytest.raises(InputError, match="field 'ids'"):
+        Response(ids, 0, "a")
+    with pytest.raises(InputError, match="field 'gold': is empty"):
+        Response([1], 0, " ")
 
 
 def test_a_prompt_longer_than_the_response_it_is_of(judge):

@@ -217,7 +217,7 @@ def test_without_rationale(run, tmp_path, capsys):
     assert run(source, "jsonl", tmp_path / "out", "--no-plain-include-rationale") == 0
     said = capsys.readouterr().err
     assert "warning: plain_include_rationale is off" in said
-    assert "warning: no image is a target: a model trained on this does not learn to draw" in said
+    assert "warning: no image is a target: PeSFT on this does not learn to draw" in said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["counts"]["target_images"] == 0 and len(manifest["warnings"]) == 1
     assert main(["tokenize", "--mode", "templated", "--no-plain-include-rationale"]) == 2

@@ -17,9 +17,10 @@ def write_log(folder, rows):
 @pytest.fixture
 def run(tmp_path):
     rows = [
-        {"step": 2 * step, "perpo_step": step, "accuracy": 0.1 * step, "loss": 1e-9, "kl": None, "alarms": step == 3}
+        {"step": 2 * step, "perpo_step": step, "accuracy": 0.1 * step, "loss": 1e-9, "kl": None, "alarms": 0}
         for step in range(1, 6)
     ]
+    rows[2] |= {"alarms": 1, "alarm": "it stops <drawing>"}
     return write_log(tmp_path / "<run>", [*rows, {"step": 10, "train_runtime": 3.0, "loss": 9.0}])
 
 
@@ -29,9 +30,18 @@ def test_curves(run, capsys):
     assert capsys.readouterr().out.strip() == str(path)
     html = path.read_text()
     assert html.count("<polyline") == 2 and html.count('class="alarm"') == 2  # accuracy and loss, an alarm in each
-    assert "Answers right: 0.1 at first, 0.5 at last." in html and "Alarms were raised in 1 steps." in html
+    assert "Answers right: 0.1 at first, 0.5 at last." in html
+    assert "<li>Step 3: it stops &lt;drawing&gt;</li>" in html and "dashed line" in html
     assert "step 1<" in html and ">5</text>" in html
     assert "<run>" not in html and "&lt;run&gt;" in html and "<script" not in html
+
+
+def test_an_alarm_of_many_steps_is_one_line():
+    said = {1: "0.2 images", 2: "0.1 images", 3: "flat", 5: "0.3 images"}
+    rows = [{"step": step, "alarms": step in said, "alarm": said.get(step)} for step in range(1, 6)]
+    html = training.alarms(rows)
+    assert html.count("<li>") == 3 and "<li>Step 1 to 2, 2 of them: 0.2 images</li>" in html
+    assert training.alarms([{"step": 1, "alarms": 0.0}]) == ""
 
 
 def test_what_it_is_of(run):

@@ -20,7 +20,7 @@ from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
 from omni_r1.errors import InputError
 from omni_r1.files import AppendLog, write_atomic
-from omni_r1.generate.backend import Backend, WorkerError
+from omni_r1.generate.backend import Backend, WorkerError, room_for_an_image
 from omni_r1.generate.run_folder import RunFolder
 from omni_r1.generate.runner import Answered, Task, answer, open_backend, sampling_of, tasks_of, tell_failures
 from omni_r1.generate.transformers_backend import TransformersBackend
@@ -37,7 +37,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     started = time.monotonic()
     suite = chosen(options)
     omni, backend = open_backend(options)
-    room_for_an_image(omni, options)
+    room_for_an_image(omni.vocabulary, sampling_of(options), begun=options.append_boi)
     folder = RunFolder(
         options.output_dir, options, options.seed, log=RESULTS, resume=options.resume, beside=(CONTROL, CACHE, SUITE)
     )
@@ -114,16 +114,6 @@ def keep_origin(folder: RunFolder, suite: Suite) -> None:
         message = f"is not what the run that is to go on has read: {', '.join(changed[:3]) or 'files are missing'}"
         raise InputError(f"{message}; --no-resume starts anew", file=file, field="data")
     write_atomic(file, json.dumps({"suite": suite.name, **suite.origin}, indent=1) + "\n")
-
-
-def room_for_an_image(omni: Omni, options: BenchOptions) -> None:
-    """Raise InputError where answers may draw and the budget holds no image: they would all be words."""
-    if options.mode == "text-only" or options.max_images == 0:
-        return
-    length = omni.vocabulary.image_length + (1 if options.append_boi else 2)  # with its begin and end
-    if options.max_new_tokens < length:
-        message = f"{options.max_new_tokens} tokens cannot hold one image, which takes {length}"
-        raise InputError(f"{message}; mode text-only asks for words alone", field="max_new_tokens")
 
 
 def answers(

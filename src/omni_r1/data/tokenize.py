@@ -236,7 +236,7 @@ def _finish(folder: TokenFolder, source: Source, options: TokenizeOptions) -> No
     list_rejects(folder, options.input, options.max_rejects)
     warnings = []
     if not folder.counts()["target_images"]:
-        warnings.append("no image is a target: a model trained on this does not learn to draw")
+        warnings.append("no image is a target: PeSFT on this does not learn to draw (PeRPO needs no targets)")
     folder.finish(
         {
             "vocabulary": folder.made_of["vocabulary"],

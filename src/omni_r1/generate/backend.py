@@ -70,6 +70,17 @@ class SamplingOptions:
             raise InputError(f"mode {self.mode} has no grammar of images to guide", field="guidance_scale")
 
 
+def room_for_an_image(vocabulary: Vocabulary, sampling: SamplingOptions, *, begun: bool = False) -> None:
+    """Raise InputError where answers may draw and the budget holds no image: they would all be words. `begun`: the
+    prompt ends with the begin of one."""
+    if sampling.mode == "text-only" or sampling.max_images == 0:
+        return
+    length = vocabulary.image_length + (1 if begun else 2)  # with its begin and end
+    if sampling.max_new_tokens < length:
+        message = f"{sampling.max_new_tokens} tokens cannot hold one image, which takes {length}"
+        raise InputError(f"{message}; mode text-only asks for words alone", field="max_new_tokens")
+
+
 @dataclass
 class Completion:
     """One row's outcome.

@@ -7,7 +7,7 @@ import torch
 
 from omni_r1.errors import InputError
 from omni_r1.pesft.dataset import Rows
-from omni_r1.trajectory import TrajectoryError, extract_answer
+from omni_r1.trajectory import Image, TrajectoryError, extract_answer
 from omni_r1.vocabulary import IGNORED, ParseError, Vocabulary
 
 
@@ -23,15 +23,18 @@ class PromptRow:
 def prompt_of(rows: Rows, index: int, vocabulary: Vocabulary) -> PromptRow:
     """The prompt of a training row and the final answer of its response; how that got there is not looked at.
 
-    Raises InputError naming the row where its response has no final answer.
+    Raises InputError naming the row where it asks nothing, or where its response has no final answer.
     """
     row = rows[index]
     ids = row["input_ids"].tolist()
     first = int((row["labels"] != IGNORED).nonzero()[0])
     try:
-        gold = extract_answer(vocabulary.parse(ids, first).response_text)
+        trajectory = vocabulary.parse(ids, first)
+        gold = extract_answer(trajectory.response_text)
     except (ParseError, TrajectoryError) as error:
         raise InputError(str(error), file=row["name"], field="response") from error
+    if not any(isinstance(part, Image) or part.text.strip() for part in trajectory.prompt):
+        raise InputError("asks nothing", file=row["name"], field="prompt")
     if not gold:
         raise InputError("its response has no final answer to compare with", file=row["name"], field="response")
     return PromptRow(ids[:first], gold, row["name"])

@@ -10,14 +10,14 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic, writing
-from omni_r1.generate.backend import Backend
+from omni_r1.generate.backend import Backend, room_for_an_image
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.generate.vllm_backend import VllmBackend
 from omni_r1.model import Chameleon, Omni, checkpoint, load
 from omni_r1.options import PerpoOptions
 from omni_r1.perpo.judge import load_judge
 from omni_r1.perpo.reward import PROFILES, Profile
-from omni_r1.perpo.rollouts import Rollouts, processes
+from omni_r1.perpo.rollouts import Rollouts, processes, sampling_options
 from omni_r1.perpo.trainer import PerpoTrainer
 from omni_r1.perpo.upstream import GRPOConfig
 from omni_r1.pesft import continuing
@@ -64,18 +64,15 @@ def training_arguments(options: PerpoOptions, steps: Path) -> GRPOConfig:
 
 def reward_profile(options: PerpoOptions) -> Profile:
     """The profile with what the options put in its place."""
-    asked: dict[str, Any] = {
-        "accuracy": options.accuracy_weight,
-        "format": options.format_weight,
-        "perception": options.perception_weight,
-        "look": options.look,
-        "tau": options.tau,
-        "aggregate": options.aggregate,
-        "missing": options.missing_images,
-        "only_right": options.only_right,
-    }
-    given = {name: value for name, value in asked.items() if value is not None}
-    return dataclasses.replace(PROFILES[options.profile], **given)
+    names = {"accuracy_weight": "accuracy", "format_weight": "format", "perception_weight": "perception"}
+    names |= {"missing_images": "missing"} | {name: name for name in ("look", "tau", "aggregate", "only_right")}
+    asked = {of: getattr(options, name) for name, of in names.items()}
+    given = {of: value for of, value in asked.items() if value is not None}
+    try:
+        return dataclasses.replace(PROFILES[options.profile], **given)
+    except InputError as error:
+        name = next((name for name, of in names.items() if of == error.field), error.field)
+        raise InputError(error.message, field=name) from error
 
 
 def backend_of(options: PerpoOptions, omni: Omni, rows: Rows) -> Backend:
@@ -105,16 +102,20 @@ def perpo(options: PerpoOptions) -> int:
     A run that was interrupted and goes on (`resume_from_checkpoint`) samples and learns what an untouched one does.
     """
     check_tracker(options)
-    profile = reward_profile(options)
+    profile, sampling = reward_profile(options), sampling_options(options)
     output = Path(options.output_path)
     steps = output / "steps"
     omni = load(options.model_path, dtype=options.dtype)
+    room_for_an_image(omni.vocabulary, sampling)
     arguments = training_arguments(options, steps)
     start = start_of(options, verify=arguments.should_save)
     rows, data = rows_of(Path(options.train_data), options.max_length, omni)
     folder = checkpoint.locate(options.model_path)
     judge = load_judge(omni, options.model_path)
-    judge.check(profile)
+    try:
+        judge.check(profile)
+    except InputError as error:
+        raise InputError(error.message, file=folder, field="profile") from error
     record = continuing.describe(options, data, arguments.world_size)
     if start is not None:
         continuing.check(start.parent.parent / RUN, record)

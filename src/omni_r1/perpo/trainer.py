@@ -92,6 +92,7 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         self.micro_batches = self.updates * args.gradient_accumulation_steps
         self.batches: list[dict[str, Any]] = []
         self.finished = time.perf_counter()  # when the last harvest was ready
+        self.alarms: list[str] = []  # of the step that is made
         if start is not None:
             self.add_callback(GoingOn(self, start))
 
@@ -298,13 +299,13 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         """Figures of a step into its log row, alarms onto the console, samples into their folder."""
         figures = harvest_figures(found, self.options, self.rollouts.omni.vocabulary) | figures
         seconds = {f"seconds/{name}": round(value, 2) for name, value in found.seconds.items()}
-        alarms = self.watch.alarms(figures)
-        others = {"perpo_step": float(self.step), "alarms": float(len(alarms))}
+        self.alarms = self.watch.alarms(figures)
+        others = {"perpo_step": float(self.step), "alarms": float(len(self.alarms))}
         for name, value in {**others, **figures, **seconds}.items():
             self._metrics["train"][name].append(value)
         if not self.accelerator.is_main_process:
             return
-        for alarm in alarms:
+        for alarm in self.alarms:
             print(f"omni-r1: alarm at step {self.step}: {alarm}", flush=True)
         every = self.options.sample_steps
         if every and (self.step == 1 or self.step % every == 0):
@@ -314,4 +315,5 @@ class PerpoTrainer(Resumable, GRPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             self._metrics["train"]["seconds/updates"].append(round(time.perf_counter() - self.finished, 2))
+            logs |= {"alarm": "; ".join(self.alarms)} if self.alarms else {}  # type: ignore[dict-item]
         super().log(logs, start_time)

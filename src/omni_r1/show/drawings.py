@@ -110,9 +110,7 @@ def page(run_dir: Path) -> str:
             passed_over.append((first, faults))
     kept = sheet.rows("Written", "What a model is trained on: the drawings taken.", written)
     parts = [sheet.rows(f"Dropped: {reason}", "All drawings of each row.", rows) for reason, rows in dropped.items()]
-    parts.append(
-        sheet.rows("Passed over", "Drawings that a filter held back, of rows that were written.", passed_over)
-    )
+    parts.append(sheet.rows("Passed over", "Drawings that a filter held back, of rows that were written.", passed_over))
     styles = ("report.css", "drawings.css")
     style = "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
     counts, passed = manifest["counts"], manifest.get("validated", {})

@@ -62,14 +62,15 @@ def logs_in(path: Path) -> list[Path]:
     return found[:1] if found[0].parent == path else found
 
 
-def how(drawn: bool, judged: bool) -> str:
+def how(drawn: bool, judged: bool, several: bool = False) -> str:
     """How to read the strips."""
     under = " What stands under a thought was drawn by the model, token by token." if drawn else ""
     legend = """
 <p class="legend"><span class="right"><i></i>a drawing judged right</span><span class="wrong"><i></i>a drawing judged
 wrong; the reason stands below it</span></p>"""
+    one = "one answer to a question" if several else "one question"
     return (
-        "<p>Each strip below is one question. Read it from left to right: the picture the model was given, then what "
+        f"<p>Each strip below is {one}. Read it from left to right: the picture the model was given, then what "
         f"it thought{' and what it drew' if drawn else ''}, then its answer.{under}</p>{legend if judged else ''}"
     )
 
@@ -96,7 +97,7 @@ def page(run_dir: Path, log: Path) -> tuple[str, list[InputError]]:
     html = filled(
         name=escape(name),
         title=f"{questions(asked(records))}, answered {'by drawing' if drawn else 'in text'}",
-        how=how(drawn, any(steps_of(record) for record in records)),
+        how=how(drawn, any(steps_of(record) for record in records), several=len(records) > asked(records)),
         sentence=sentence(summary, records, run),
         table=overview(summary),
         circumstances=circumstances(summary, run),

@@ -1,6 +1,7 @@
 """A page of a training run: a curve for each figure of its log, alarms, and the answers sampled on the way."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -41,9 +42,9 @@ FIGURES: dict[str, dict[str, str]] = {
         "ce_code": "cross-entropy of images, nats a code",
         "mixed_groups": "share of groups whose answers differ in accuracy",
         "learned_groups": "share of the batch that teaches",
-        "kl": "divergence from the reference, nats a token",
-        "entropy": "nats a token",
-        "clip_high": "share of tokens whose ratio is clipped above",
+        "kl": "divergence from the reference, nats a token as the loss weighs it",
+        "entropy": "nats a token, likewise",
+        "clip_high": "share of tokens whose ratio is clipped above, likewise",
         "clip_low": "and below",
         "grad_norm": "before it is clipped",
         "learning_rate": "",
@@ -158,9 +159,26 @@ def sentence(rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
         if found and is_number(rows[0].get(name)) and is_number(rows[-1].get(name)):
             first, last = number(fmean(found[:span])), number(fmean(found[-span:]))
             parts.append(f"{what}: {first} {when[0]}, {last} {when[1]}.")
-    raised = sum(bool(row.get("alarms")) for row in rows)
-    parts.append(f"<b>Alarms were raised in {raised} steps.</b>" if raised else "")
-    return " ".join(filter(None, parts))
+    return " ".join(parts)
+
+
+def alarms(rows: Sequence[dict[str, Any]]) -> str:
+    """The steps with an alarm, and what it said: neighbours that said the same, numbers aside, in one line."""
+    lines: list[tuple[list[float], str]] = []
+    for row in rows:
+        if not row.get("alarms"):
+            continue
+        said = str(row.get("alarm", "an alarm"))
+        if lines and re.sub(r"[\d.e-]+", "", lines[-1][1]) == re.sub(r"[\d.e-]+", "", said):
+            lines[-1][0].append(step_of(row))
+        else:
+            lines.append(([step_of(row)], said))
+    items = "".join(
+        f"<li>Step {number(steps[0])}{f' to {number(steps[-1])}, {len(steps)} of them' if len(steps) > 1 else ''}: "
+        f"{escape(said)}</li>"
+        for steps, said in lines
+    )
+    return f"<h2>Alarms</h2><p>Each is a dashed line in the curves.</p><ul>{items}</ul>" if items else ""
 
 
 def page(run_dir: Path, samples: Sequence[Path]) -> str:
@@ -184,7 +202,7 @@ def page(run_dir: Path, samples: Sequence[Path]) -> str:
         sentence=sentence(rows, run),
         samples=f"<p>What it answered on the way: {links}</p>" if links else "",
         circumstances=circumstances({}, run),
-        curves=curves(rows),
+        curves=alarms(rows) + curves(rows),
     )
 
 

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from typing import Any, Literal
 
 import torch
@@ -32,8 +33,10 @@ COMBINE: dict[str, Callable[[Sequence[float]], float]] = {
 class Response:
     """What is scored: the ids of prompt and response, `prompt_length` of them the prompt's, BOS included.
 
-    options: the choices of the question, where it has some. hidden (len(ids), H): final-layer states of all positions,
-    for a profile that looks at them.
+    ids: a sequence, an array or a tensor of one dimension. options: the choices of the question, where it has some.
+    hidden (len(ids), H): final-layer states of all positions, for a profile that looks at them.
+
+    Raises InputError where the ids are no whole numbers, or there is no gold answer.
     """
 
     ids: Sequence[int]
@@ -41,6 +44,14 @@ class Response:
     gold: str
     options: Sequence[str] | None = None
     hidden: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "ids", list(map(index, self.ids)))
+        except TypeError as error:
+            raise InputError("must be token ids in one dimension", field="ids") from error
+        if not self.gold.strip():
+            raise InputError("is empty", field="gold")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +80,10 @@ class Judge:
     def check(self, profile: Profile) -> None:
         """Raises InputError where the profile needs what this judge lacks."""
         if profile.look == "band" and self.band is None:
-            made = "PeSFT leaves one, python -m omni_r1.pesft.band makes one of traces"
-            raise InputError(
-                f"this profile needs the band of real step images, and there is none: {made}", field="band"
-            )
+            made = "PeSFT leaves one, python -m omni_r1.pesft.band makes one of traces; profile paper needs none"
+            raise InputError(f"has no perception_band.json, which look band needs: {made}", field="look")
         if profile.look == "hidden" and self.projection is None:
-            raise InputError("this profile needs the projection of PeSFT, and there is none", field="projection")
+            raise InputError("has no perception.safetensors of PeSFT, which look hidden needs", field="look")
 
     @cached_property
     def distances(self) -> Tensor:
@@ -201,7 +210,8 @@ def _reward(
 def _as_original(response: Response, judge: Judge, profile: Profile) -> Reward:
     """By the released code's rules: text without special tokens, as verl decodes it, and no prompt."""
     ids = list(response.ids[response.prompt_length :])
-    said = judge.vocabulary.tokenizer.decode(ids, skip_special_tokens=True)
+    known = [one for one in ids if 0 <= one < judge.vocabulary.size]
+    said = judge.vocabulary.tokenizer.decode(known, skip_special_tokens=True)
     accuracy, formed = original.accuracy(said, response.gold), float(original.has_format(said))
     seen = original.image_energies(ids, judge.vocabulary, judge.codebook, judge.distances)
     looks = smoothness(torch.tensor(seen), profile.tau, profile.map).tolist()
@@ -216,7 +226,11 @@ def _as_original(response: Response, judge: Judge, profile: Profile) -> Reward:
         images=len(images),
         whole=sum(closed for _, closed in images),
         answer=said.partition(FINAL_ANSWER)[2].strip() or None,
-        reasons={"accuracy": "the original's text rules", "format": "the original's strings", "perception": why},
+        reasons={
+            "accuracy": f"{accuracy:.3g} by the original's text rules",
+            "format": f"THOUGHT and {FINAL_ANSWER} {'are' if formed else 'are not both'} in it",
+            "perception": why,
+        },
         looks=tuple(looks),
     )
 

@@ -51,8 +51,10 @@ class Profile:
         for name, kinds in choices.items():
             if getattr(self, name) not in get_args(kinds):
                 raise InputError(f"must be one of {', '.join(get_args(kinds))}", field=name)
-        if self.rules == "original" and (self.look != "smoothness" or self.only_right):
-            raise InputError("the original's rules have only smoothness, and always count it", field="look")
+        if self.rules == "original" and self.look != "smoothness":
+            raise InputError("the original's rules have only smoothness", field="look")
+        if self.rules == "original" and self.only_right:
+            raise InputError("the original's rules always count the perception reward", field="only_right")
 
 
 PROFILES = {
