@@ -21,6 +21,12 @@ corpus="$python -m omni_r1.data.miniature.corpus"
 pesft="$omni pesft --config configs/pesft/miniature.yaml --resume-from-checkpoint last"
 first="--max-steps 700" second="--max-steps 750 --seed 1" stop=180
 more="--seed 4 --tasks chart chart scene chart board chart diagram scene" # the mix of the second round
+for setting in $settings; do
+    case $setting in
+    default | paper | original | without-perception | without-drawing) ;;
+    *) echo "no setting $setting" >&2 && exit 2 ;;
+    esac
+done
 mkdir -p "$work"
 
 stage() { # NAME COMMAND...: run once, its output beside its work
@@ -36,7 +42,7 @@ stopped() { # NAME COMMAND...: train until the checkpoint of step $stop is there
     echo "==> $1"
     "${@:2}" --save-steps $stop --output-path "$work/$1" >"$work/$1.log" 2>&1 &
     until [ -e "$work/$1/steps/checkpoint-$stop/manifest.json" ]; do
-        kill -0 $! # it has not ended before
+        kill -0 $! 2>/dev/null || { echo "it ended before step $stop: $work/$1.log" >&2 && exit 1; }
         sleep 1
     done
     kill $!
@@ -85,7 +91,6 @@ for setting in $settings; do
     paper | original) train "$setting" "$early" --profile "$setting" ;;
     without-perception) train without-perception "$early" --look none ;;
     without-drawing) train without-drawing "$early_text" --look none --mode text-only ;;
-    *) echo "no setting $setting" >&2 && exit 2 ;;
     esac
 done
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # PeRPO of Omni-R1 on verl, in the environment of docs/verl.md: eight GPUs of 80 GB, or several such nodes.
+# .venv-verl of the repository is taken where it is there, else the python of the path, or PYTHON=.
 #
 #   runs/perpo_verl.sh CHECKPOINT TRAIN.jsonl VALIDATION.jsonl OUT [key=value ...]
 #
@@ -12,11 +13,15 @@
 # then on the first node:    NODES=4 runs/perpo_verl.sh ...
 # and in the end on each:    ray stop
 set -euo pipefail
-[ $# -ge 4 ] || { sed -n '4,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 4 ] || { sed -n '5,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ -d "$1" ] || { echo "CHECKPOINT is a folder, and $1 is none; of a hub id: hf download $1 --local-dir FOLDER" >&2; exit 2; }
 checkpoint=$(realpath "$1") train=$2 validation=$3 out=$4
 shift 4
+root=$(dirname "$0")/..
 python=${PYTHON:-python}
-recipe=$(dirname "$0")/../configs/verl/omni-r1.yaml
+[ -n "${PYTHON:-}" ] || [ ! -x "$root/.venv-verl/bin/python" ] || python=$root/.venv-verl/bin/python
+$python -c 'import sys, importlib.util; sys.exit(not importlib.util.find_spec("verl"))' || { echo "$python has no verl: docs/verl.md says how it is installed" >&2; exit 2; }
+recipe=$root/configs/verl/omni-r1.yaml
 template=${TEMPLATE:-plain} # templated for Omni-R1-Zero
 mkdir -p "$out"
 out=$(realpath "$out")
