@@ -86,7 +86,8 @@ def test_samples_make_a_report(trained):
         assert 0 <= record["reward"] < 1 and record["correct"] is False
         assert f"Reward: <b>{record['reward']:.3f}</b>" in page
     assert page.count("Reward: ") == 16 and "perception mean of smoothness" in page
-    assert any(segment.get("image") for record in records for segment in record["segments"])
+    assert any("<image_1>" in record["text"] for record in records)
+    assert all("-image_" not in record["text"] for record in records)
 
 
 def test_what_is_left_by_an_earlier_stage_goes_along(checkpoint, questions, tmp_path):

@@ -145,7 +145,10 @@ def record_of(
         said = list(omni.vocabulary.pieces(response))
         broken = Grammar(omni.vocabulary).violations(completion.ids, completion.prompt_length)
     segments, drawn = _segments(said, omni, store, strict)
-    text = "".join(part.get("text") or f"<{Path(part['image']).stem}>" for part in segments)
+    marks = (
+        f"<{Path(part['image']).stem.rpartition('-')[2]}>" if "image" in part else part["text"] for part in segments
+    )
+    text = "".join(marks)
     whole = images_whole(completion.ids, completion.prompt_length, omni.vocabulary)
     record = {
         "id": question.id,
