@@ -204,8 +204,21 @@ def test_swapped_pictures_come_from_the_same_task(tmp_path):
     assert [question.text for question in swapped] == [question.text for question in questions]
     came_from = [next(k for k, q in enumerate(questions) if q.images is one.images) for one in swapped]
     assert came_from == [2, 3, 4, 5, 0, 1]
-    with pytest.raises(InputError, match="task 'x' has one question alone"):
-        swap_pictures(questions[:1])
+    with pytest.raises(InputError, match="no two questions of a task have as many pictures"):
+        swap_pictures(questions[:2])
+
+
+def test_pictures_are_swapped_for_as_many(tmp_path):
+    """The marks of a question stay: it cannot take two pictures for one, or none."""
+    picture = base64.b64encode(png("red")).decode()
+    cells = [[picture], [picture] * 2, [], [picture], [picture] * 2, ["<TLTS>"], [picture] * 3, ["%%%"]]
+    rows = [{"question": "Is <image>?" * (k != 2), "image": cell, "answer": "1"} for k, cell in enumerate(cells)]
+    rows[2]["question"] = "Is it?"
+    questions = load_suite(str(write_bench(tmp_path / "bench.parquet", rows))).questions
+    swapped = swap_pictures(questions)
+    came_from = [next(k for k, q in enumerate(questions) if q.images is one.images) for one in swapped]
+    assert came_from == [3, 4, 2, 0, 1, 5, 6, 7]
+    assert all(len(one.images) == len(other.images) for one, other in zip(questions, swapped, strict=True))
 
 
 def test_a_control_that_fails_is_told(checkpoint, tmp_path, capsys):

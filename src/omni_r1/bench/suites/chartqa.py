@@ -1,6 +1,7 @@
 """ChartQA: charts, with questions by people and by a model; an answer is a number or a few words."""
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from omni_r1.bench.suites.files import Files
 from omni_r1.bench.suites.rows import Row, read
@@ -9,6 +10,11 @@ from omni_r1.errors import InputError
 
 HUB, SPLIT = "HuggingFaceM4/ChartQA", "test"
 KINDS = {0: "human", 1: "augmented", "human_test": "human", "augmented_test": "augmented"}
+
+
+def task_of(row: dict[str, Any], path: Path) -> Any:
+    kind = row.get("human_or_machine", row.get("type"))
+    return KINDS.get(kind, kind) if isinstance(kind, int | str) else None
 
 
 def questions(files: Files) -> list[Item]:
@@ -25,8 +31,8 @@ def questions(files: Files) -> list[Item]:
         gold = row.gold(field)
         if row.data.get("image") is None and (name := row.text("imgname")) is not None:
             row.data["image"] = name if "/" in name else str(PurePosixPath("png") / name)
-        kind = row.data.get("human_or_machine", row.data.get("type"))
-        task = KINDS.get(kind, kind if isinstance(kind, str) else None) if isinstance(kind, int | str) else None
+        kind = task_of(row.data, row.path)
+        task = kind if isinstance(kind, str) else None
         return Item("", question, row.pictures("image"), task, gold, source="chartqa", profile="relaxed")
 
     return read(files, convert)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -66,14 +67,14 @@ def find(data: str, revision: str | None, split: str | None, pictures: Sequence[
     found = [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
     if not found:
         raise InputError("no *.parquet, *.jsonl or *.json in it", file=data, field="data")
-    named = [file for file in found if split and _of_split(file.relative_to(folder), split)]
+    named = [file for file in found if split and of_split(file.relative_to(folder), split)]
     if split and not named and len(found) > 1:
         names = ", ".join(str(file.relative_to(folder)) for file in found[:6])
         raise InputError(f"none of {len(found)} files is named after {split!r}: {names}", file=data, field="split")
     return Files(data, folder, named or found, None if path.is_dir() else folder.name)
 
 
-def _of_split(path: Path, split: str) -> bool:
+def of_split(path: Path, split: str) -> bool:
     """`test-00000-of-00001.parquet`, `test.jsonl`, `default/test/0000.parquet`, `vicbench__maze_stage1.json`."""
     words = path.stem.lower().replace("__", "-").replace("_", "-").split("-")
     return split.lower() in (*words, path.parent.name.lower())
@@ -94,7 +95,8 @@ def _download(name: str, revision: str | None, pictures: Sequence[str]) -> Path:
 def rows(path: Path, required: Sequence[str] = (), wanted: Sequence[str] | None = None) -> Iterator[Any]:
     """Each row of a file, an InputError in place of one that is none. Raises InputError for the file itself.
 
-    `required`: columns that a parquet must have; `wanted`: those that are read of it, all where None.
+    `required`: columns that a parquet must have; `wanted`: those that are read of it, all where None. What else is
+    text, numbers or flags comes along.
     """
     if path.suffix == ".parquet":
         yield from _parquet(path, required, wanted)
@@ -124,16 +126,34 @@ def _json(path: Path) -> Iterator[Any]:
         yield row if isinstance(row, dict) else InputError("must be an object")
 
 
+def _plain(kind: pa.DataType) -> bool:
+    """Text, numbers, flags, or a list of one of these."""
+    kind = kind.value_type if pa.types.is_list(kind) else kind
+    types = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+    )
+    return any(is_one(kind) for is_one in types)
+
+
 def _parquet(path: Path, required: Sequence[str], wanted: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     """One row at a time: a value of a hundred megabytes may stand in every row for a few bytes of the file."""
     most = max(ROOM, EXPANSION * path.stat().st_size) if path.is_file() else ROOM
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
+            schema = file.schema_arrow
+            names = schema.names
             for column in required:
                 if column not in names:
                     raise InputError("column is missing", file=path, field=column)
-            columns = names if wanted is None else [name for name in names if name in wanted]
+            columns = [
+                field.name
+                for field in schema
+                if wanted is None or field.name in wanted or (_plain(field.type) and names.count(field.name) == 1)
+            ]
             for column in columns:
                 if names.count(column) > 1:
                     raise InputError("is the name of two columns", file=path, field=column)

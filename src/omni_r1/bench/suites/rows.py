@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import contextlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.choices import LETTERS, choice
 from omni_r1.trajectory import IMAGE_MARK
 
+PICTURES = {"image", "images", "decoded_image", "steps"}  # columns that hold pictures
 REMOVED = "<TLTS>"  # in place of a picture that Omni-Bench has taken out: the question is asked without it
 
 
@@ -117,22 +120,33 @@ def read(
 
 def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: Convert, seen: dict[str, int]) -> Item:
     name = f"row {number}"
-    known: dict[str, str | None] = {}
+    columns = columns_of(row) if isinstance(row, dict) else {}
     try:
         if isinstance(row, InputError):
             raise row
         name = id_of(row if row.get("id") else {}, number)
-        known = {field: row[field] for field in ("task", "answer") if isinstance(row.get(field), str)}
-        known = {field: value for field, value in known.items() if len(value or "") <= LONGEST_PROMPT}
         item = convert(Row(row, files, where["file"]))
         if item.task == OVERALL:
             raise InputError(f"{OVERALL!r} is the name of the whole", field="task")
         name, _ = enter(item.id or name, number, seen)
-        return replace(item, id=name, row=number, where=where)
+        return replace(item, id=name, row=number, where=where, columns=columns)
     except InputError as error:
         name, _ = enter(name, number, seen)
         located = InputError(error.message, field=error.field, **where)
-        return Item(name, task=known.get("task"), gold=known.get("answer"), error=located, row=number, where=where)
+        task, gold = (value if isinstance(value := columns.get(key), str) else None for key in ("task", "answer"))
+        task = None if task == OVERALL else task
+        return Item(name, task=task, gold=gold, error=located, row=number, where=where, columns=columns)
+
+
+def columns_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A row's columns without its pictures, as far as they are JSON of a bounded length."""
+    kept = {}
+    for name, value in row.items():
+        if name not in PICTURES:
+            with contextlib.suppress(TypeError, ValueError, RecursionError):  # bytes, dates, no number, too deep
+                if len(json.dumps(value, allow_nan=False)) <= LONGEST_PROMPT:
+                    kept[name] = value
+    return kept
 
 
 def with_marks(text: str, pictures: Sequence[Any]) -> str:

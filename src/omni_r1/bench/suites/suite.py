@@ -15,6 +15,7 @@ class Item(Question):
     """A question of a benchmark. `source`: the data set it is from; `profile`: the rules it is graded by.
 
     `options`: the choices in their order, where there are; `kind` and `precision`: what MathVista says of an answer.
+    `columns`: the row as it was read, without its pictures.
     """
 
     source: str | None = None
@@ -22,6 +23,7 @@ class Item(Question):
     options: Sequence[str] | None = None
     kind: str | None = None
     precision: int | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -38,18 +40,21 @@ class Suite:
 
 
 def swap_pictures(questions: Sequence[Item]) -> list[Item]:
-    """Each question with the picture of the next question of its task; its answer stays. A control, not a benchmark.
+    """Each question with the pictures of the next one of its task that has as many; its answer stays. A control, not a
+    benchmark.
 
-    Questions that could not be read stay as they are. Raises InputError for a task with a single question.
+    Without such a partner, without pictures, or not to be read, a question stays as it is. Raises InputError where all
+    do.
     """
-    by_task: dict[str | None, list[Item]] = {}
+    alike: dict[tuple[str | None, int], list[Item]] = {}
     for question in questions:
-        if question.error is None:
-            by_task.setdefault(question.task, []).append(question)
+        if question.error is None and question.images:
+            alike.setdefault((question.task, len(question.images)), []).append(question)
     swapped: dict[int, Item] = {}
-    for task, group in by_task.items():
-        if len(group) < 2:
-            raise InputError(f"task {task!r} has one question alone", field="swap_pictures")
+    for group in alike.values():
         for question, donor in zip(group, [*group[1:], group[0]], strict=True):
-            swapped[id(question)] = replace(question, images=donor.images)
+            if donor is not question:
+                swapped[id(question)] = replace(question, images=donor.images)
+    if not swapped:
+        raise InputError("no two questions of a task have as many pictures", field="swap_pictures")
     return [swapped.get(id(question), question) for question in questions]

@@ -5,6 +5,8 @@ the usual ones, and a row that has none of them is refused by name.
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 from omni_r1.bench.suites.files import Files
 from omni_r1.bench.suites.rows import Row, read, with_marks
@@ -18,11 +20,19 @@ IMAGE = ("images", "image", "image_path", "img_path", "img")
 NAMES = ("counting", "maze", "puzzle", "embodied")
 
 
+def task_of(row: dict[str, Any], path: Path) -> str | None:
+    return next((name for name in NAMES if name in path.stem), None)
+
+
+def profile_of(task: str | None) -> str:
+    return "number" if task == "counting" else "sequence"
+
+
 def questions(files: Files) -> list[Item]:
     """One of each of `QUESTION`, `ANSWER` and `IMAGE`; the task is the one of `NAMES` that the file's own name has."""
 
     def convert(row: Row) -> Item:
-        task = next((name for name in NAMES if name in row.path.stem), None)
+        task = task_of(row.data, row.path)
         field = row.first(*ANSWER)
         told = row.data[field]
         if isinstance(told, list):
@@ -30,7 +40,6 @@ def questions(files: Files) -> list[Item]:
         gold = row.gold(field)
         pictures = row.pictures(row.first(*IMAGE))
         text = with_marks(row.text(row.first(*QUESTION), required=True) or "", pictures)
-        profile = "number" if task == "counting" else "sequence"
-        return Item("", text, pictures, task, gold, source="vicbench", profile=profile)
+        return Item("", text, pictures, task, gold, source="vicbench", profile=profile_of(task))
 
     return read(files, convert)

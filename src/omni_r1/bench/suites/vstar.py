@@ -1,5 +1,8 @@
 """V*: find a small thing in a large photograph; a question with lettered choices in its text, and the right letter."""
 
+from pathlib import Path
+from typing import Any
+
 from omni_r1.bench.suites.files import Files
 from omni_r1.bench.suites.rows import Row, letter_of, read
 from omni_r1.bench.suites.suite import Item
@@ -7,6 +10,10 @@ from omni_r1.bench.suites.written_options import options_in
 
 HUB, SPLIT = "craigwu/vstar_bench", "test"
 PICTURES = ("direct_attributes/*", "relative_position/*")
+
+
+def task_of(row: dict[str, Any], path: Path) -> Any:
+    return row.get("category")
 
 
 def questions(files: Files) -> list[Item]:
