@@ -1,17 +1,21 @@
 """Each profile's rules, answer by answer: right, wrong, or not to be read; nothing is guessed."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
+from omni_r1.bench.intervals import wilson
+from omni_r1.bench.judge import Opinion
 from omni_r1.bench.profiles import PROFILES, judged_by
-from omni_r1.bench.records import FAILED, NO_ANSWER_GIVEN, RIGHT, UNPARSED, WRONG, agreement, also, grade_into
+from omni_r1.bench.records import agreement, also, grade_into, opinion_into
 from omni_r1.bench.statistics import outcome
 from omni_r1.bench.suites import Item
 from omni_r1.options import BenchOptions
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "grading.jsonl"
+NUMBERS = itertools.count()  # ids of questions
 COLOURS = ["blue", "red", "green", "brown"]
 RIGHT_, WRONG_, LOST = (True, True), (False, True), (False, False)  # (correct, parsed)
 
@@ -143,14 +147,14 @@ def test_all_profiles_are_options():
 
 def record(answer, gold="7", status="ok", profile="number", said: bool | None = None):
     item = Item("x", gold=gold, task="t")
-    row = {"status": status, "answer": answer, "task": "t", "profile": profile}
+    row = {"id": str(next(NUMBERS)), "status": status, "answer": answer, "task": "t", "profile": profile}
     grade_into(row, judged_by(profile, answer, item))
     return row | {"judge": {"correct": said, "reason": ""}}
 
 
 def test_outcomes_are_counted_apart():
     rows = [record("7"), record("8"), record("no idea"), record(None), record("N/A"), record(None, status="error")]
-    assert [row["outcome"] for row in rows] == [RIGHT, WRONG, UNPARSED, NO_ANSWER_GIVEN, NO_ANSWER_GIVEN, FAILED]
+    assert [row["outcome"] for row in rows] == [outcome(row) for row in rows]
     assert [row["parsed"] for row in rows] == [True, True, False, False, False, None]
     assert [outcome(row) for row in rows] == ["right", "wrong", "unparsed", "no_answer", "no_answer", "failed"]
     found = also(rows)
@@ -159,10 +163,27 @@ def test_outcomes_are_counted_apart():
     assert also(steps)["prefix"]["t"] == pytest.approx(5 / 6)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said", "expected"),
+    [("8", True, "right"), ("7", False, "wrong"), ("7", None, "ungraded"), ("no idea", True, "right")]
+    + [("no idea", False, "unparsed"), (None, False, "no_answer")],
+)
+def test_an_outcome_follows_the_verdict_that_counts(answer, said, expected):
+    row = record(answer)
+    before = row["outcome"]
+    opinion_into(row, Opinion(said, "so it says"), "m", "rule")
+    assert row["outcome"] == before
+    opinion_into(row, Opinion(said, "so it says"), "m", "judge")
+    assert (row["outcome"], row["correct"], row["reason"]) == (outcome(row), said, "so it says")
+    assert row["outcome"] == expected
+
+
 def test_agreement_of_rule_and_judge():
     rows = [record("7", said=True), record("8", said=False), record("8", said=True), record("7", said=None)]
     found = agreement([*rows, record(None, status="error")])
     assert found["missing"]["overall"] == 1 and found["agreement"] == pytest.approx(2 / 3)
     assert (found["only_rule"], found["only_judge"]) == (0, 1) and found["accuracy"]["t"] == pytest.approx(2 / 3)
     assert found["kappa"] == pytest.approx(0.4)
-    assert agreement([record("7")])["agreement"] is None
+    assert found["interval"]["t"] == wilson(2, 3)
+    none = agreement([record("7")])
+    assert none["agreement"] is None and none["accuracy"]["t"] is none["interval"]["t"] is None

@@ -8,7 +8,7 @@ from PIL import Image as Picture
 
 from omni_r1.bench.judge import Opinion
 from omni_r1.bench.profiles import Verdict, judged_by
-from omni_r1.bench.statistics import by_task, share
+from omni_r1.bench.statistics import by_task, outcome, share_within
 from omni_r1.bench.suites import Item, Suite
 from omni_r1.errors import InputError
 from omni_r1.generate.backend import Completion
@@ -18,8 +18,6 @@ from omni_r1.generate.runner import KEPT_PIXELS, Answered
 from omni_r1.model import Omni
 from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.words import NO_ANSWER
-
-RIGHT, WRONG, UNPARSED, NO_ANSWER_GIVEN, FAILED = "right", "wrong", "unparsed", "no answer", "failed"
 
 
 def record_answer(
@@ -47,22 +45,19 @@ def record_answer(
 
 
 def grade_into(record: dict[str, Any], verdict: Verdict) -> None:
-    """The rule's verdict, and until a judge is asked the record's own.
-
-    `outcome` is one of right, wrong, unparsed (the rule cannot read it), no answer, and failed.
-    """
+    """The rule's verdict, and until a judge is asked the record's own."""
     failed = record["status"] == "error"
     record["no_answer"] = None if failed else no_answer(record["answer"])
     record["parsed"] = None if failed else verdict.parsed
     record["partial"] = verdict.partial
     record["rule"] = {"correct": verdict.correct, "reason": verdict.reason}
-    record["correct"], record["reason"] = verdict.correct, verdict.reason
-    if failed:
-        record["outcome"] = FAILED
-    elif record["no_answer"]:
-        record["outcome"] = NO_ANSWER_GIVEN
-    else:
-        record["outcome"] = RIGHT if verdict.correct else WRONG if verdict.parsed else UNPARSED
+    settle(record, record["rule"])
+
+
+def settle(record: dict[str, Any], said: dict[str, Any]) -> None:
+    """Make a verdict the record's own, with what follows from it."""
+    record["correct"], record["reason"] = said["correct"], said["reason"]
+    record["outcome"] = outcome(record)
 
 
 def no_answer(answer: str | None) -> bool:
@@ -75,8 +70,7 @@ def opinion_into(record: dict[str, Any], opinion: Opinion | None, model: str | N
     A verdict that is missing then leaves `correct` None: it is counted, and never taken from the rule.
     """
     record["judge"] = opinion and {"correct": opinion.correct, "reason": opinion.reason, "model": model}
-    said = record["judge"] if primary == "judge" and record["status"] != "error" else record["rule"]
-    record["correct"], record["reason"] = said["correct"], said["reason"]
+    settle(record, record["judge"] if primary == "judge" and record["status"] != "error" else record["rule"])
 
 
 def judge_drawings(
@@ -114,12 +108,11 @@ def agreement(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     )
     same, total = pairs[True, True] + pairs[False, False], len(both)
     chance = expected / total**2 if total else 1.0
+    found = {name: share_within(rows, judged_right) for name, rows in groups.items()}
     return {
         "missing": {name: sum(r["judge"]["correct"] is None for r in rows) for name, rows in groups.items()},
-        "accuracy": {
-            name: share(r["judge"]["correct"] for r in rows if r["judge"]["correct"] is not None)
-            for name, rows in groups.items()
-        },
+        "accuracy": {name: pair and pair[0] for name, pair in found.items()},
+        "interval": {name: pair and pair[1] for name, pair in found.items()},
         "agreement": same / total if total else None,
         "kappa": (same / total - chance) / (1 - chance) if chance < 1 else None,  # Cohen 1960
         "only_rule": pairs[True, False],
@@ -127,11 +120,19 @@ def agreement(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def judged_right(record: dict[str, Any]) -> list[bool]:
+    """The judge's verdict; none where it did not say."""
+    said = record["judge"]["correct"]
+    return [] if said is None else [said]
+
+
 def original_line(record: dict[str, Any], item: Item, file: str) -> dict[str, Any]:
-    """A line as the original's evaluation writes it; a row that failed has no prediction, and says why."""
+    """A line as the original's evaluation writes it, `raw` with the columns of the data; a row that failed has no
+    prediction, and says why."""
+    told = {"id": record["id"], "question": item.text, "task": record["task"]}
     line = {
         "index": record["row"] - 1, "source": file, "dataset": file, "local_index": record["row"] - 1,
-        "raw": {"id": record["id"], "question": item.text, "task": record["task"], "_gt_answer": record["gold"]},
+        "raw": told | item.columns | {"_gt_answer": record["gold"]},
         "prediction": None if record["status"] == "error" else record["text"],
     }  # fmt: skip
     return line | ({"error": record["error"]} if record["error"] else {})

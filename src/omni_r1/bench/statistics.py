@@ -22,7 +22,8 @@ MISSING = ("failed", "no_answer", "unparsed", "ungraded")  # what is neither rig
 
 
 def outcome(record: Record) -> str:
-    """`right` or `wrong`; or `failed` (an error), `no_answer`, `unparsed` (one that could not be read), `ungraded`."""
+    """What became of a question by its verdict: `right` or `wrong`; or `failed` (an error), `no_answer`, `unparsed`
+    (one that the rules cannot read), `ungraded`."""
     if record.get("status") == "error":
         return "failed"
     if record.get("correct"):
@@ -60,12 +61,6 @@ def by_task(records: Sequence[Record]) -> Groups:
 def weighted_average(figures: Mapping[str, float], counts: Mapping[str, int]) -> float:
     """Mean of the parts' figures, each weighted by its number of questions (paper, Table 2)."""
     return math.fsum(figure * counts[name] for name, figure in figures.items()) / sum(counts[name] for name in figures)
-
-
-def share(hits: Iterable[bool]) -> float | None:
-    """Share of hits, None of nothing."""
-    listed = list(hits)
-    return sum(listed) / len(listed) if listed else None
 
 
 def images_of(record: Record) -> list[dict[str, Any]]:
