@@ -24,7 +24,9 @@ def honest(pair: dict[str, str], _: int) -> Reply:
 class JudgeServer:
     """`behave(pair, attempt)` makes a reply, from 1 up for the attempts of a pair; None closes the line unanswered."""
 
-    def __init__(self, behave: Callable[[dict[str, str], int], Reply | None] = honest, delay: float = 0.0) -> None:
+    def __init__(
+        self, behave: Callable[[dict[str, str], int], Reply | None] = honest, delay: float = 0.0, port: int = 0
+    ) -> None:
         self.behave, self.delay = behave, delay
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -54,7 +56,7 @@ class JudgeServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
 

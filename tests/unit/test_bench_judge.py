@@ -1,6 +1,8 @@
 """The judge invents nothing: whatever its server does, a verdict is its one word or missing, and the run ends."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -9,11 +11,11 @@ import pytest
 
 from judge_server import JudgeServer, honest, saying
 from omni_r1.bench.endpoint import Endpoint, Reply, persistently, retry_after
-from omni_r1.bench.judge import CACHE, DEAD_AFTER, Judge, verdict_of
+from omni_r1.bench.judge import DEAD_AFTER, Judge, verdict_of
 from omni_r1.cli import main
 from omni_r1.files import AppendLog
 from omni_r1.options import SHIPPED
-from omni_r1.run_record import RESULTS, SUMMARY
+from omni_r1.run_record import JUDGED, RESULTS, SUMMARY
 
 PAIRS = [("red", "red"), ("blue", "red"), (None, "red"), (" ", "red"), ("red", "red")]
 
@@ -22,8 +24,8 @@ PAIRS = [("red", "red"), ("blue", "red"), (None, "red"), (" ", "red"), ("red", "
 def judge(tmp_path):
     """`judge(server, ...)`: one that asks it, with short waits."""
 
-    def judge(server, *, timeout=5.0, retries=2, parallel=4, key=None):
-        return Judge(Endpoint(server.url, "m", key, timeout), tmp_path, retries, parallel, first_wait=0.01)
+    def judge(server, *, timeout=5.0, retries=2, parallel=4, key=None, model="m", **more):
+        return Judge(Endpoint(server.url, model, key, timeout, **more), tmp_path, retries, parallel, first_wait=0.01)
 
     return judge
 
@@ -43,7 +45,69 @@ def test_verdicts_cache_and_cost(judge, tmp_path):
         again = judge(server)
         assert said(again) == [True, False, False, False, True] and len(server.asked) == 2
         assert again.figures(0, 0)["tokens_in"] == 200
-        assert "secret" not in (tmp_path / CACHE).read_text()
+        assert "secret" not in (tmp_path / JUDGED).read_text()
+
+
+def test_judges_do_not_mix(judge):
+    """Another model, or the same under another address, is asked itself; its replies cost for itself."""
+    with JudgeServer() as server, JudgeServer(lambda *_: saying("True")) as other:
+        for one, verdict in ((judge(server), False), (judge(server, model="n"), False), (judge(other), True)):
+            assert said(one, [("blue", "red")]) == [verdict]
+            assert one.figures(0, 0)["tokens_in"] == 100
+        assert len(server.asked) == 2 and len(other.asked) == 1
+
+
+def test_what_an_endpoint_is_sent(judge):
+    with JudgeServer() as server:
+        said(judge(server))
+        assert (server.asked[0]["max_tokens"], server.asked[0]["temperature"]) == (16, 0)
+        said(judge(server, model="n", max_tokens=500, tokens_field="max_completion_tokens", temperature=None))
+        assert server.asked[-1]["max_completion_tokens"] == 500
+        assert not {"max_tokens", "temperature"} & server.asked[-1].keys()
+
+
+def test_what_an_endpoint_says_of_an_error_is_told(judge):
+    body = b'{"error": "Unsupported parameter:\\n \'max_tokens\'",\n\x1b "key": "sk-SECRET"}' + b"." * 9999
+    with JudgeServer(lambda *_: (400, {}, body)) as server:
+        [opinion] = judge(server, key="sk-SECRET").opinions([("red", "red")])
+    assert opinion.reason.startswith("HTTP 400: ") and "Unsupported parameter" in opinion.reason
+    assert "SECRET" not in opinion.reason and "[key]" in opinion.reason and "\x1b" not in opinion.reason
+    assert len(opinion.reason) == len("HTTP 400: ") + 200
+
+
+def test_a_header_that_cannot_be_sent_does_not_show_the_key():
+    for key in ("sk-SECRET\r", "sk-SECRET\u20ac"):
+        reply = Endpoint("http://127.0.0.1:1/v1", "m", key).ask([])
+        assert reply.text is None and reply.problem and "SECRET" not in repr(reply)
+
+
+WAITS = """
+import sys, pathlib
+from omni_r1.bench.endpoint import Endpoint
+from omni_r1.bench.judge import Judge
+pairs = [(str(number), "x") for number in range(9)]
+[*Judge(Endpoint(sys.argv[1], "m"), pathlib.Path(sys.argv[2]), 9, 4, first_wait=60.0).opinions(pairs)]
+"""
+
+
+def test_a_reply_is_kept_as_soon_as_it_is_heard(judge, tmp_path):
+    """While the first question waits for another attempt the run is killed: none of the others is asked again."""
+
+    def behave(pair, attempt):
+        return (500, {}, b"") if pair["answer"] == "0" and len(server.asked) < 10 else honest(pair, attempt)
+
+    with JudgeServer(behave) as server:
+        child = subprocess.Popen([sys.executable, "-c", WAITS, server.url, str(tmp_path)])
+        try:
+            until, kept = time.monotonic() + 60, tmp_path / JUDGED
+            while time.monotonic() < until and (not kept.exists() or kept.read_bytes().count(b"\n") < 8):
+                time.sleep(0.02)
+        finally:
+            child.kill()
+            child.wait()
+        assert len(server.asked) == 9
+        assert said(judge(server), [(str(number), "x") for number in range(9)]) == [False] * 9
+        assert len(server.asked) == 10
 
 
 @pytest.mark.parametrize(
@@ -126,7 +190,7 @@ def test_a_server_that_dies_midway(judge):
         found = said(judge(server, timeout=2.0, retries=1), pairs)
     told = [verdict for verdict in found if verdict is not None]
     assert 50 <= len(told) < 200 and sum(told) == 1
-    with JudgeServer() as other:
+    with JudgeServer(port=server.server.server_port) as other:
         one = judge(other)
         assert said(one, pairs) == [number == 7 for number in range(200)]
         assert len(other.asked) == 200 - len(told)
@@ -169,7 +233,8 @@ def test_the_bench_counts_what_is_missing(tmp_path, capsys):
     with JudgeServer(forgetful) as server:
         assert bench(tmp_path, server.url) == 0
         said = capsys.readouterr().out
-        judged = json.loads((tmp_path / SUMMARY).read_text())["judge"]
+        first = json.loads((tmp_path / SUMMARY).read_text())
+        judged, speed, seconds = first["judge"], first["tokens_per_second"], first["seconds"]
         distinct = len(server.asked)
         assert judged["missing"]["overall"] >= 1 and f"{judged['missing']['overall']} verdicts missing" in said
         assert bench(tmp_path, server.url, "--primary", "judge") == 0
@@ -178,7 +243,26 @@ def test_the_bench_counts_what_is_missing(tmp_path, capsys):
     with AppendLog(tmp_path / RESULTS) as log:
         rows = log.rows
     assert summary["judge"]["missing"]["overall"] == 0 and summary["judge"]["primary"]
+    assert (summary["tokens_per_second"], summary["seconds"]) == (speed, seconds)  # only the judge was at work
+    low, high = summary["judge"]["interval"]["overall"]
+    assert low <= summary["judge"]["accuracy"]["overall"] <= high
+    assert all(row["outcome"] == ("right" if row["correct"] else "wrong") for row in rows)
     assert all(row["correct"] is row["judge"]["correct"] for row in rows)
     assert summary["judge"]["agreement"] == sum(r["rule"]["correct"] == r["judge"]["correct"] for r in rows) / 6
     assert bench(tmp_path, server.url) == 0  # it is gone, and nothing has to be asked any more
     assert json.loads((tmp_path / SUMMARY).read_text())["judge"]["missing"]["overall"] == 0
+
+
+def test_the_key_is_in_no_file(tmp_path, capsys, monkeypatch):
+    """A line's end is taken off; what no header can hold is refused at once, and not shown."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET\r\n")
+    with JudgeServer(lambda *_: (401, {}, b"sk-SECRET is no key")) as server:
+        assert bench(tmp_path / "run", server.url) == 0
+        assert set(server.keys) == {"Bearer sk-SECRET"}
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-SEC\rRET")
+        assert bench(tmp_path / "other", server.url) == 2
+    said = capsys.readouterr()
+    assert "field 'judge_key_env': what OPENAI_API_KEY has cannot be a key" in said.err
+    assert "SEC" not in said.err + said.out and not (tmp_path / "other").exists()
+    assert "[key] is no key" in (tmp_path / "run" / RESULTS).read_text()
+    assert not any(b"SECRET" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from omni_r1.bench import run
+from omni_r1.bench.suites import Item, Suite
 from omni_r1.cli import main
 from omni_r1.files import AppendLog
-from omni_r1.generate.backend import SamplingOptions, WorkerError, room_for_an_image
+from omni_r1.generate.backend import Completion, SamplingOptions, WorkerError, room_for_an_image
 from omni_r1.generate.questions import Question
 from omni_r1.generate.runner import Answered, Task
 from omni_r1.options import BenchOptions
@@ -59,10 +60,17 @@ def test_what_a_dead_worker_was_at_is_asked_again(dying, capsys):
     assert capsys.readouterr().err.count("worker 1 of 2 (cpu, process 7) died: SIGKILL; what it was at") == 2
 
 
+def test_a_death_before_the_first_answer_is_not_the_end(dying):
+    asked = dying(0, 1, 2)
+    assert answered() == [(name, seed) for name in "abc" for seed in (10, 11)]
+    assert asked[0] == asked[1] and len(asked) == 4
+
+
 def test_workers_that_only_die_end_the_run(dying):
-    dying(2, 0)
-    with pytest.raises(WorkerError):
-        answered()
+    for lives in ((2, 0), (0, 0)):
+        dying(*lives)
+        with pytest.raises(WorkerError):
+            answered()
     dying(2)
     with pytest.raises(WorkerError):
         answered("cpu")
@@ -73,7 +81,8 @@ def data(tmp_path_factory):
     out = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(out, "PNG")
     cell = base64.b64encode(out.getvalue()).decode()
-    rows = [{"id": f"q{number}", "question": "Which?", "image": [cell] * number, "answer": "1"} for number in (1, 5, 6)]
+    about = {"question": "Which?", "answer": "1", "difficulty": 0.5, "tags": ["a", "b"]}
+    rows = [{"id": f"q{number}", "image": [cell] * number, **about} for number in (1, 5, 6)]
     pq.write_table(pa.Table.from_pylist(rows), folder := tmp_path_factory.mktemp("data") / "omni-bench_cleaned.parquet")
     return folder
 
@@ -89,7 +98,9 @@ def test_the_originals_command_and_its_file(data, checkpoint, tmp_path, capsys):
     assert main(["bench", *words, "--max_new_tokens", "24"]) == 2  # the row of six pictures fails
     lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == [0, 1, 2] and {line["dataset"] for line in lines} == {data.name}
-    assert lines[0]["raw"]["_gt_answer"] == "1" and isinstance(lines[1]["prediction"], str)
+    columns = {"question": "Which?", "answer": "1", "difficulty": 0.5, "tags": ["a", "b"], "_gt_answer": "1"}
+    assert [line["raw"] for line in lines] == [{"id": name, "task": None, **columns} for name in ("q1", "q5", "q6")]
+    assert isinstance(lines[1]["prediction"], str)
     assert lines[2]["prediction"] is None and "has 6 pictures" in lines[2]["error"]
     with AppendLog(tmp_path / RESULTS) as log:
         assert [len(row["question_images"]) for row in log.rows] == [1, 5, 0]
@@ -123,6 +134,27 @@ def test_several_samples_and_going_on(data, checkpoint, tmp_path, capsys):
     assert "2 answers are there already" in capsys.readouterr().err
     assert main([*words, "--profile", "judge"]) == 2
     assert "field 'profile'" in capsys.readouterr().err
+
+
+def test_the_control_is_asked_again_where_it_failed(tmp_path, monkeypatch):
+    """With --retry-errors alone, and then on no other question."""
+    asked: list[list[str]] = []
+
+    def answers(omni, backend, tasks, options, label):
+        asked.append([task.question.id for task in tasks])
+        for task in tasks:
+            error = "out of memory" if len(asked) == 1 and task.question.id == "b" else None
+            yield Answered(task, 0, Completion([], 0, error=error), [])
+
+    monkeypatch.setattr(run, "answers", answers)
+    monkeypatch.setattr(run, "load", lambda *_, **__: None)
+    monkeypatch.setattr(run, "TransformersBackend", lambda *_: None)
+    suite = Suite("s", [Item(name, gold="1", row=row) for row, name in enumerate("abc", 1)])
+    for retry, errors in ((False, 1), (False, 1), (True, 0)):
+        options = BenchOptions("m", control_path="c", retry_errors=retry)
+        verdicts = run.control_answers(SimpleNamespace(path=tmp_path), suite, options)
+        assert sorted(verdicts) == ["a", "b", "c"] and sum(bool(one["error"]) for one in verdicts.values()) == errors
+    assert asked == [["a", "b", "c"], ["b"]]
 
 
 def test_the_budget_counts_the_begin_that_is_given():

@@ -183,6 +183,7 @@ def test_flags_say_any_value(sample):
 
 
 GENERATE = {"input": "i", "model_path": "m"}
+OUTFILES = ("", "a/b", "..", "results.jsonl", "Summary.JSON", "judge.jsonl", "suite.json", "figures.md", "images")
 PESFT = {"model_path": "m", "train_data": "d", "output_path": "o"}
 
 
@@ -213,6 +214,8 @@ PESFT = {"model_path": "m", "train_data": "d", "output_path": "o"}
         (PesftOptions, {**PESFT, "adam_beta2": 1.0}, "adam_beta2"),
         (BenchOptions, {"model_path": "m", "limit": 0}, "limit"),
         (BenchOptions, {"model_path": "m", "control_path": "m"}, "control_path"),
+        *((BenchOptions, {"model_path": "m", "outfile": name}, "outfile") for name in OUTFILES),
+        (BenchOptions, {"model_path": "m", "judge_max_tokens": 0}, "judge_max_tokens"),
     ],
 )
 def test_contradictions(cls, values, field):

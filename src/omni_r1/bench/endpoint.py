@@ -19,6 +19,7 @@ MOST_BYTES = 1 << 20  # of a reply: a verdict is one word
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between attempts: doubled each time, unless the server says how long
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that another attempt may mend
 CHUNK = 1 << 14
+SHOWN = 200  # characters of an error that are kept
 
 
 @dataclass(frozen=True)
@@ -42,34 +43,58 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`base` ends before `/chat/completions`; `timeout`: seconds for a whole call; `key`: sent as a bearer token."""
+    """`base` ends before `/chat/completions`; `timeout`: seconds for a whole call; `key`: sent as a bearer token, and
+    shown nowhere. `max_tokens` of a reply are asked for under the name `tokens_field`; `temperature` None is left out.
+    """
 
     base: str
     model: str
     key: str | None = None
     timeout: float = 60.0
+    max_tokens: int = 16
+    tokens_field: str = "max_tokens"
+    temperature: float | None = 0.0
 
-    def ask(self, messages: Sequence[dict[str, str]], max_tokens: int) -> Reply:
+    @property
+    def url(self) -> str:
+        return f"{self.base.rstrip('/')}/chat/completions"
+
+    def ask(self, messages: Sequence[dict[str, str]]) -> Reply:
         """One attempt. Never raises for what a server or the network does."""
-        body = {"model": self.model, "messages": list(messages), "temperature": 0, "max_tokens": max_tokens}
+        body = {"model": self.model, "messages": list(messages), self.tokens_field: self.max_tokens}
+        body |= {} if self.temperature is None else {"temperature": self.temperature}
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
-        request = urllib.request.Request(
-            f"{self.base.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers, method="POST"
-        )
+        request = urllib.request.Request(self.url, json.dumps(body).encode(), headers, method="POST")
         deadline = time.monotonic() + self.timeout
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as response:
                 return _said(_read(response, deadline))
         except urllib.error.HTTPError as error:
             with error:
-                wait = retry_after(error.headers.get("Retry-After"))
-            return Reply(None, f"HTTP {error.code}", again=error.code in AGAIN, wait=wait)
+                wait, said = retry_after(error.headers.get("Retry-After")), self._told(_begin(error))
+            problem = f"HTTP {error.code}: {said}" if said else f"HTTP {error.code}"
+            return Reply(None, problem, again=error.code in AGAIN, wait=wait)
         except TimeoutError:
             return Reply(None, f"no reply in {self.timeout:g} s", again=True)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException) as error:
             timed_out = isinstance(getattr(error, "reason", None), TimeoutError)
             problem = f"no reply in {self.timeout:g} s" if timed_out else f"{type(error).__name__}: {error}"
-            return Reply(None, " ".join(problem.split())[:200], again=True)
+            return Reply(None, self._told(problem), again=True)
+        except ValueError as error:  # of what is sent, such as a header: its text may show the key
+            return Reply(None, type(error).__name__, again=True)
+
+    def _told(self, text: str) -> str:
+        """A line for the records, without the key, which a server may repeat."""
+        text = text.replace(self.key, "[key]") if self.key else text
+        return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:SHOWN]
+
+
+def _begin(response: Any) -> str:
+    """What a body begins with; nothing where that cannot be had."""
+    try:
+        return response.read1(CHUNK).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""
 
 
 def _read(response: Any, deadline: float) -> bytes:
@@ -81,7 +106,7 @@ def _read(response: Any, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise TimeoutError
         if size > MOST_BYTES:
-            raise ValueError(f"a reply of more than {MOST_BYTES:,} bytes")
+            raise OSError(f"a reply of more than {MOST_BYTES:,} bytes")
     return b"".join(parts)
 
 

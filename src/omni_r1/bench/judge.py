@@ -2,7 +2,7 @@
 
 Only gold answer and given answer are shown. A verdict is the one word that was asked for; whatever else comes is none,
 is asked for again, and in the end is missing, with a reason: nothing is ever read into it. Each reply is kept in the
-run folder under the digest of what was asked, so that no question is paid for twice.
+run folder as soon as it is heard, under the digest of who was asked what, so that no question is paid for twice.
 """
 
 import hashlib
@@ -16,9 +16,8 @@ from typing import Any
 
 from omni_r1.bench.endpoint import Endpoint, Reply, persistently
 from omni_r1.files import AppendLog
+from omni_r1.run_record import JUDGED
 
-CACHE = "judge.jsonl"
-MAX_TOKENS = 16
 DEAD_AFTER = 20  # questions one after the other without any reply: the others are not asked
 LONGEST = 4_000  # characters of an answer that are shown; a longer one is no answer
 SHOWN = 200  # characters of a reply that are kept
@@ -55,8 +54,8 @@ def verdict_of(text: str) -> bool | None:
     return {"true": True, "false": False}.get(text.strip().strip("*`\"'").rstrip(".").strip().casefold())
 
 
-def digest(model: str, asked: Sequence[dict[str, str]]) -> str:
-    return hashlib.sha256(json.dumps([model, *asked], sort_keys=True).encode()).hexdigest()
+def digest(endpoint: Endpoint, asked: Sequence[dict[str, str]]) -> str:
+    return hashlib.sha256(json.dumps([endpoint.url, endpoint.model, *asked], sort_keys=True).encode()).hexdigest()
 
 
 class Judge:
@@ -64,10 +63,11 @@ class Judge:
 
     def __init__(self, endpoint: Endpoint, folder: Path, retries: int, parallel: int, first_wait: float = 0.5) -> None:
         self.endpoint, self.retries, self.parallel, self.first_wait = endpoint, retries, parallel, first_wait
-        self.log = AppendLog(folder / CACHE)
+        self.log = AppendLog(folder / JUDGED)
         self.known = {row["key"]: bool(row["correct"]) for row in self.log.rows if row["correct"] is not None}
         self.failures = 0  # questions one after the other that got no reply at all
         self.stop = threading.Event()
+        self.lock = threading.Lock()  # of the log and the count of failures
 
     def opinions(self, pairs: Iterable[tuple[str | None, str]]) -> Iterator[Opinion]:
         """An opinion of each (answer, gold), in their order. A pair that occurs twice is asked once."""
@@ -78,14 +78,13 @@ class Judge:
                 keys.append(None)
                 continue
             asked = messages(answer, gold)
-            keys.append(key := digest(self.endpoint.model, asked))
+            keys.append(key := digest(self.endpoint, asked))
             if key not in self.known and len(asked[1]["content"]) <= LONGEST:
                 new[key] = asked
         missing: dict[str, str] = {}
         with ThreadPoolExecutor(self.parallel) as pool:
             try:
-                for one, replies in zip(new, pool.map(self._ask, new.values()), strict=True):
-                    missing[one] = self._keep(one, replies)
+                missing = dict(zip(new, pool.map(self._ask, new, new.values()), strict=True))
             except BaseException:
                 self.stop.set()  # else the pool would ask all others before it ends
                 raise
@@ -97,35 +96,41 @@ class Judge:
             else:
                 yield Opinion(None, missing.get(each, f"longer than {LONGEST:,} characters, which is not asked about"))
 
-    def _ask(self, asked: Sequence[dict[str, str]]) -> list[Reply]:
+    def _ask(self, key: str, asked: Sequence[dict[str, str]]) -> str:
+        """Ask until there is a verdict; the reason where there is none in the end."""
         if self.stop.is_set():
-            return []
-        return persistently(lambda: self._once(asked), self.retries, self.stop, self.first_wait)
+            return f"the judge has failed {DEAD_AFTER} questions one after the other, and is not asked any more"
+        try:
+            replies = persistently(lambda: self._once(key, asked), self.retries, self.stop, self.first_wait)
+        except BaseException:
+            self.stop.set()  # the log cannot be written: whatever else is asked would be lost
+            raise
+        with self.lock:
+            self.failures = 0 if any(reply.text is not None for reply in replies) else self.failures + 1
+            if self.failures >= DEAD_AFTER:
+                self.stop.set()
+        return replies[-1].problem
 
-    def _once(self, asked: Sequence[dict[str, str]]) -> Reply:
-        reply = self.endpoint.ask(asked, MAX_TOKENS)
-        if reply.text is not None and verdict_of(reply.text) is None:
+    def _once(self, key: str, asked: Sequence[dict[str, str]]) -> Reply:
+        """One reply; it is logged where it decides or is billed."""
+        reply = self.endpoint.ask(asked)
+        correct = None if reply.text is None else verdict_of(reply.text)
+        if correct is not None or reply.tokens_in or reply.tokens_out:
+            told: dict[str, Any] = {"key": key, "model": self.endpoint.model, "url": self.endpoint.url}
+            told |= {"correct": correct, "reply": (reply.text or "")[:SHOWN]}
+            told |= {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
+            with self.lock:
+                self.log.append(told)
+        if correct is not None:
+            self.known[key] = correct
+        elif reply.text is not None:
             return replace(reply, problem=f"a reply that is no verdict: {reply.text[:40]!r}", again=True)
         return reply
 
-    def _keep(self, key: str, replies: Sequence[Reply]) -> str:
-        """Log what is billed or decides; the reason where nothing is decided."""
-        if not replies:
-            return f"the judge has failed {DEAD_AFTER} questions one after the other, and is not asked any more"
-        self.failures = 0 if any(reply.text is not None for reply in replies) else self.failures + 1
-        if self.failures >= DEAD_AFTER:
-            self.stop.set()
-        for reply in replies:
-            correct = None if reply.text is None else verdict_of(reply.text)
-            if correct is not None:
-                self.known[key] = correct
-            if correct is not None or reply.tokens_in or reply.tokens_out:
-                told = {"key": key, "correct": correct, "reply": (reply.text or "")[:SHOWN]}
-                self.log.append(told | {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
-        return replies[-1].problem
-
     def figures(self, price_in: float, price_out: float) -> dict[str, Any]:
-        """Tokens of all replies there are, and what they cost at prices a million."""
-        tokens_in, tokens_out = (sum(row[name] for row in self.log.rows) for name in ("tokens_in", "tokens_out"))
+        """Tokens of all replies of this judge, and what they cost at prices a million."""
+        asked = (self.endpoint.model, self.endpoint.url)
+        mine = [row for row in self.log.rows if (row.get("model"), row.get("url")) == asked]
+        tokens_in, tokens_out = (sum(row[name] for row in mine) for name in ("tokens_in", "tokens_out"))
         cost = (tokens_in * price_in + tokens_out * price_out) / 1e6
         return {"model": self.endpoint.model, "tokens_in": tokens_in, "tokens_out": tokens_out, "cost": cost}

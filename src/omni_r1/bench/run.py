@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_r1.bench.endpoint import Endpoint
-from omni_r1.bench.judge import CACHE, Judge
+from omni_r1.bench.judge import Judge
 from omni_r1.bench.records import agreement, also, opinion_into, original_line, record_answer
 from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
@@ -27,19 +27,21 @@ from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
 from omni_r1.perpo.grading import grade
-from omni_r1.run_record import RESULTS, SUMMARY
+from omni_r1.run_record import CONTROL, JUDGED, ORIGIN, RESULTS, SUMMARY
 
-CONTROL, SUITE = "control.jsonl", "suite.json"
+TIMING = ("tokens_per_second", "seconds")
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     """Run a benchmark; the run folder, its summary, and the exit code (2 when a row failed)."""
     started = time.monotonic()
     suite = chosen(options)
+    endpoint = endpoint_of(options)
     omni, backend = open_backend(options)
     room_for_an_image(omni.vocabulary, sampling_of(options), begun=options.append_boi)
+    timing = timing_in(Path(options.output_dir) / SUMMARY) if options.resume else {}
     folder = RunFolder(
-        options.output_dir, options, options.seed, log=RESULTS, resume=options.resume, beside=(CONTROL, CACHE, SUITE)
+        options.output_dir, options, options.seed, log=RESULTS, resume=options.resume, beside=(CONTROL, JUDGED, ORIGIN)
     )
     keep_origin(folder, suite)
     if options.retry_errors:
@@ -59,10 +61,14 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     seconds = time.monotonic() - generating
     keys = [(item.id, sample) for item in suite.questions for sample in range(options.num_samples)]
     records = [folder.records[key] for key in keys]
-    judged = ask_judge(records, folder, options)
+    for record in records:  # the control may have answered what it failed on before
+        record["control"] = controls.get(record["id"])
+    judged = ask_judge(records, folder, options, endpoint)
     summary = {"suite": suite.name, **summarise(records), **also(records)}
     summary |= {"judge": judged} if judged else {}
-    summary |= {"tokens_per_second": tokens / max(seconds, 1e-9), "seconds": time.monotonic() - started}
+    if tasks:
+        timing = dict(zip(TIMING, (tokens / max(seconds, 1e-9), time.monotonic() - started), strict=True))
+    summary |= timing
     folder.finish(keys, summary)
     if options.outfile:
         file = Path(options.data or suite.name).name
@@ -77,14 +83,18 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
 def chosen(options: BenchOptions) -> Suite:
     """The questions that the options ask for. A run that goes on keeps to the revision it began with."""
     revision = options.revision
-    kept = Path(options.output_dir) / SUITE
+    kept = Path(options.output_dir) / ORIGIN
     if revision is None and options.resume and kept.is_file():
         revision = origin_in(kept).get("revision")
     suite = load_suite(options.data, options.suite, revision, options.split, options.source_column)
     if options.limit:
         suite.questions = suite.questions[: options.limit]
     if options.swap_pictures:
-        suite.questions = swap_pictures(suite.questions)
+        asked = suite.questions
+        suite.questions = swap_pictures(asked)
+        if same := sum(one is other for one, other in zip(asked, suite.questions, strict=True)):
+            reason = "none other of their task has as many"
+            print(f"omni-r1: warning: {same} questions keep their pictures: {reason}", file=sys.stderr)
     if (most := options.mm_images_per_prompt) is not None:
         suite.questions = [within(item, most) for item in suite.questions]
     return suite
@@ -98,6 +108,33 @@ def within(item: Item, most: int) -> Item:
     return replace(item, error=InputError(message, field="image", **item.where))
 
 
+def endpoint_of(options: BenchOptions) -> Endpoint | None:
+    """The judge's. Raises InputError, which does not show the key, where no header can hold it."""
+    if options.judge_url is None or options.judge_model is None:
+        return None
+    key = os.environ.get(options.judge_key_env, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"what {options.judge_key_env} has cannot be a key", field="judge_key_env")
+    return Endpoint(
+        options.judge_url,
+        options.judge_model,
+        key or None,
+        options.judge_timeout,
+        options.judge_max_tokens,
+        options.judge_tokens_field,
+        options.judge_temperature,
+    )
+
+
+def timing_in(file: Path) -> dict[str, Any]:
+    """How fast an earlier run in the folder was: one that only judges what is there makes nothing."""
+    try:
+        before = json.loads(file.read_text())
+        return {name: before[name] for name in TIMING if name in before}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def origin_in(file: Path) -> dict[str, Any]:
     try:
         origin = json.loads(file.read_text())
@@ -108,7 +145,7 @@ def origin_in(file: Path) -> dict[str, Any]:
 
 def keep_origin(folder: RunFolder, suite: Suite) -> None:
     """Write down what was read. Raises InputError where a run that goes on was asked something else."""
-    file = folder.path / SUITE
+    file = folder.path / ORIGIN
     if file.exists() and folder.records and (before := origin_in(file)).get("files") != suite.origin.get("files"):
         changed = [name for name, sha in suite.origin["files"].items() if before.get("files", {}).get(name) != sha]
         message = f"is not what the run that is to go on has read: {', '.join(changed[:3]) or 'files are missing'}"
@@ -121,8 +158,9 @@ def answers(
 ) -> Iterator[Answered]:
     """Every answer. Where a device's worker dies, it is told, and what is missing is asked of new workers.
 
-    Raises WorkerError for one that dies again before anything was answered: it would go on for ever.
+    Raises WorkerError for the second death without an answer between: it would go on for ever.
     """
+    deaths = 0
     while tasks:
         done: set[tuple[str, int]] = set()
         try:
@@ -134,7 +172,8 @@ def answers(
                 yield one
             return
         except WorkerError as error:
-            if len(options.devices) == 1 or not done:
+            deaths = 1 if done else deaths + 1
+            if len(options.devices) == 1 or deaths == 2:
                 raise
             print(f"omni-r1: warning: {error}; what it was at is asked again", file=sys.stderr)
         tasks = [left for task in tasks if (left := without(task, done)).samples]
@@ -152,6 +191,8 @@ def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions) -> d
     """What the text-only control answers, a verdict by question id; `error` where it failed. Kept for a run that goes
     on, as the answers are."""
     with AppendLog(folder.path / CONTROL) as log:
+        if options.retry_errors:
+            log.rewrite([row for row in log.rows if not row["error"]])
         verdicts = {row.pop("id"): row for row in map(dict, log.rows)}
         left = [item for item in suite.questions if item.id not in verdicts]
         if left:
@@ -166,19 +207,19 @@ def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions) -> d
     return verdicts
 
 
-def ask_judge(records: Sequence[dict], folder: RunFolder, options: BenchOptions) -> dict[str, Any] | None:
+def ask_judge(
+    records: Sequence[dict], folder: RunFolder, options: BenchOptions, endpoint: Endpoint | None
+) -> dict[str, Any] | None:
     """Put the judge's verdicts into the records; its figures, None where there is none."""
     for record in records:
         opinion_into(record, None, None, "rule")
-    if options.judge_url is None or options.judge_model is None:
+    if endpoint is None:
         return None
-    key = os.environ.get(options.judge_key_env)
-    endpoint = Endpoint(options.judge_url, options.judge_model, key, options.judge_timeout)
     judge = Judge(endpoint, folder.path, options.judge_retries, options.judge_parallel)
     asked = [record for record in records if record["status"] != "error"]
     pairs = [(record["answer"], record["gold"] or "") for record in asked]
     for record, opinion in zip(asked, judge.opinions(pairs), strict=True):
-        opinion_into(record, opinion, options.judge_model, options.primary)
+        opinion_into(record, opinion, endpoint.model, options.primary)
     judge.log.close()
     figures = judge.figures(options.judge_price_in, options.judge_price_out)
     return {"primary": options.primary == "judge", **agreement(records), **figures}
