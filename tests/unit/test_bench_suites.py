@@ -15,6 +15,7 @@ from omni_r1.bench.run import keep_origin, within
 from omni_r1.bench.suites import SUITES, Suite, load_suite
 from omni_r1.bench.suites import files as suite_files
 from omni_r1.bench.suites.sources import known_source
+from omni_r1.bench.tasks import utils
 from omni_r1.errors import InputError
 from omni_r1.generate.backend import SamplingOptions, room_for_an_image
 from omni_r1.generate.questions import open_source
@@ -131,6 +132,62 @@ def test_sources_and_tasks_by_column_and_by_id(tmp_path):
     assert (known_source("V*"), known_source("vic"), known_source("other")) == ("vstar", "vicbench", None)
 
 
+def test_rows_that_cannot_be_read_count_where_they_belong(tmp_path):
+    """Under their Uni-Task and source, which would have a question less for them, and by the profile of these."""
+    row = {"question": "q", "image": "%%%", "answer": "A", "from": "V*", "dataset": None, "task": None}
+    rows = [row | {"id": name} for name in ("vstar_1", "geo3k/2", "9")]
+    rows += [row | {"id": "vic-bench-1", "question": " "}, row | {"id": "m", "dataset": "MathVista", "task": "overall"}]
+    rows += [row | {"id": "chartqa_1", "answer": None}]
+    path = str(parquet(tmp_path / "a.parquet", rows))
+    found = load_suite(path).questions
+    assert all(item.error for item in found)
+    assert [(item.source, item.task, item.profile) for item in found] == [
+        ("vstar", "natural", "choice"),
+        ("geometry3k", "diagrammatic", "choice"),
+        (None, None, "strict"),
+        ("vicbench", "vision-operational", "number"),
+        ("mathvista", "diagrammatic", "choice"),
+        ("chartqa", "structured", "relaxed"),
+    ]
+    assert {item.source for item in load_suite(path, source_column="from").questions} == {"vstar"}
+
+
+def test_rows_that_cannot_be_read_of_every_other_suite(tmp_path):
+    rows = {
+        "vstar": ({"text": " ", "category": "relative_position"}, "relative_position", "choice"),
+        "arxivqa": ({"question": "q"}, None, "choice"),
+        "chartqa": ({"query": "q", "type": "human_test"}, "human", "relaxed"),
+        "geometry3k": ({"problem": "q"}, None, "number"),
+        "mathvista": ({"question": "q", "metadata": {"task": "figure question answering"}}, "figure question answering",
+                      "mathvista"),
+        "vic-bench": ({"question": "q"}, "counting", "number"),
+    }  # fmt: skip
+    for name, (row, task, profile) in rows.items():
+        path = write_lines(tmp_path / name / "vicbench__counting_stage1.jsonl", [row])
+        path.write_text(path.read_text() + "no row\n")
+        bad, worse = load_suite(str(path), name).questions
+        assert bad.error and (bad.source, bad.task, bad.profile) == (known_source(name), task, profile)
+        assert worse.error and worse.source == known_source(name)
+
+
+def test_what_lmms_eval_calls(tmp_path):
+    """A row that cannot be read asks nothing, and is wrong and failed; a trace and an answer alone are graded alike."""
+    good = {"id": "vstar_1", "question": "Which?", "image": b64(), "answer": "B", "options": ["red", "blue"]}
+    assert utils.question(good) == "Which?" and len(utils.pictures(good)) == 1
+    counted = {"accuracy": 1.0, "failed": 0.0, "no_answer": 0.0, "unparsed": 0.0, "natural": 1.0}
+    for said in ("Look.\n<image_1>\nFinal Answer: B", "B", "(b)\n"):
+        assert utils.results(good, [said]) == counted
+    for said in ("", "Look.\nIt is blue", " "):
+        assert utils.results(good, [said]) == counted | {"accuracy": 0.0, "no_answer": 1.0, "natural": 0.0}
+    damaged = base64.b64encode(png()[:50]).decode()
+    for change in ({"image": "%%%"}, {"image": damaged}, {"question": None}, {"answer": None}):
+        bad = good | change
+        assert utils.question(bad) == "" and utils.pictures(bad) == []
+        assert utils.results(bad, ["B"]) == counted | {"accuracy": 0.0, "failed": 1.0, "natural": 0.0}
+    told = (Path(utils.__file__).parent / "omni_bench.yaml").read_text()
+    assert all(f"metric: {name}\n" in told for name in counted)
+
+
 def write_lines(path: Path, rows: list[dict]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -232,6 +289,17 @@ def test_mathvista(tmp_path):
     assert "field 'answer': is hidden" in str(hidden.error) and "none of the choices" in str(lost.error)
 
 
+def test_a_split_without_answers_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite_files, "snapshot_download", lambda *_, **__: pytest.fail("it was downloaded"))
+    with pytest.raises(InputError, match="field 'split': the answers of 'test' are not published"):
+        load_suite(name="mathvista", split="test")
+    for path in (tmp_path / "test-00000-of-00002.parquet", tmp_path / "test" / "0.parquet"):
+        parquet(path, [{"pid": "1"}])
+        with pytest.raises(InputError, match="field 'data': is the split 'test', whose answers"):
+            load_suite(str(tmp_path), "mathvista")
+        path.unlink()
+
+
 def test_vic_bench(tmp_path):
     picture(tmp_path / "images" / "m.png")
     picture(tmp_path / "images" / "n.png")
@@ -289,6 +357,13 @@ def test_what_cannot_be_a_suite(tmp_path):
         with pytest.raises(InputError) as told:
             load_suite(**how)
         assert told.value.field == field
+
+
+def test_a_suite_is_called_by_its_name_whatever_its_data_are_called(tmp_path):
+    row = {"question": "q", "image": "<TLTS>", "answer": "1"}
+    for name in ("omni-bench_cleaned.parquet", "Omni-Bench.parquet", "mine.parquet"):
+        assert load_suite(str(parquet(tmp_path / name, [row]))).name == "omni-bench"
+    assert load_suite().name == load_suite("miniature").name == "miniature"
 
 
 def test_all_suites_are_options():

@@ -1,7 +1,8 @@
 """The model in lmms-eval (extra `lmms-eval`), which finds it by the entry point `lmms_eval.models`: `--model omni_r1`.
 
 The harness's budgets are for models that only write: its `max_new_tokens` bounds the words here, and drawings have a
-budget of their own. Its stop strings are not heeded: reasoning has blank lines.
+budget of their own. Its stop strings are not heeded: reasoning has blank lines. Its tasks compare all that was said
+with the gold answer, so the final answer alone is given to them.
 """
 
 import sys
@@ -28,7 +29,8 @@ class OmniR1(lmms):
     """Model arguments: `pretrained` (a folder, a hub id or `miniature`), and those below.
 
     `max_new_tokens` is the room for words and drawings together. `images_dir`: where drawings are kept, as
-    `TASK-DOC-image_K.png`; without it only their places show, as `<image_K>`.
+    `TASK-DOC-image_K.png`; without it only their places show, as `<image_K>`. `answer_only`: a response is the final
+    answer in a line, empty where there is none; off, it is the whole trace.
     """
 
     is_simple = True
@@ -44,6 +46,7 @@ class OmniR1(lmms):
         max_new_tokens: int = 4096,
         max_images: int | None = None,
         images_dir: str | None = None,
+        answer_only: bool = True,
         seed: int = 0,
         max_batch_size: object = None,
     ) -> None:
@@ -55,6 +58,7 @@ class OmniR1(lmms):
         self.template, self.mode, self.seed = template, mode, seed
         self.max_new_tokens, self.max_images = max_new_tokens, max_images
         self.images_dir = None if images_dir is None else Path(images_dir)
+        self.answer_only = answer_only
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """The response to each request, in their order; empty where it failed, which is told on stderr."""
@@ -86,6 +90,8 @@ class OmniR1(lmms):
             context, _, doc_to_visual, number, task, split = requests[place].args
             try:
                 pictures = [opaque(picture) for picture in doc_to_visual(self.task_dict[task][split][number]) or []]
+                if not context.strip() and not pictures:  # what a task makes of a row that cannot be read
+                    raise InputError("asks nothing")
                 trajectory = self.omni.prompt(with_marks(context, pictures), pictures, self.template)
                 yield Request(place, self.omni.vocabulary.render(trajectory).ids, [self.seed + place])
             except OmniError as error:
@@ -103,6 +109,8 @@ class OmniR1(lmms):
             drawn = self.omni.decode(self.omni.vocabulary.codes_to_tokens(codes))
             for place, picture in enumerate(drawn, 1):
                 picture.save(self.images_dir / f"{task}-{number}-image_{place}.png")
+        if self.answer_only:
+            return ", ".join(line.strip() for line in (completion.answer or "").splitlines() if line.strip())
         return completion.trajectory.response_text
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
