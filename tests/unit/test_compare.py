@@ -37,6 +37,9 @@ def write_run(folder: Path, worse: float = 0.0, seed: int = 1, rows: int = 66, s
     return write_rows(run, records)
 
 
+GRADED = {"primary": "judge", "judge_model": "m"}
+
+
 def words(tmp_path: Path, *runs: Path) -> list[str]:
     return ["bench", "compare", *map(str, runs), "--output-dir", str(tmp_path / "out")]
 
@@ -82,15 +85,31 @@ def test_order_of_records_does_not_count():
         (lambda run: run.records.append(run.records[0]), "'q0' has two records of sample 0"),
         (lambda run: run.records[0].pop("id"), "field 'id': is missing"),
         (lambda run: run.records.clear(), "no records"),
-        (lambda run: setattr(run, "suite", "another"), "field 'suite': is 'another', and that of a 'suite'"),
+        (lambda run: run.records[3].update(options=["red", "blue"]), "field 'options': of 'q3' is not the same"),
+        (lambda run: run.records[3].update(profile="judge"), "field 'profile': of 'q3' is not the same"),
+        (lambda run: run.read.update({"a.parquet": "2"}), "field 'data': of b is not what a has read: a.parquet"),
+        (lambda run: run.options.update(GRADED), "field 'primary': b is graded by the judge m, a by the rules"),
     ],
 )
 def test_runs_of_other_questions_are_refused_by_name(change, message):
     one, other = plain_run("a", [True] * 10), plain_run("b", [True] * 10)
+    one.read, other.read = {"data.parquet": "1"}, {"a.parquet": "1"}
+    compare([one, other])
     change(other)
     with pytest.raises(InputError, match=r"b/results\.jsonl") as error:
         compare([one, other])
     assert message in str(error.value)
+
+
+def test_the_same_questions_under_another_name_are_compared():
+    one, other = plain_run("a", [True] * 10), plain_run("b", [True] * 10)
+    other.suite, other.read = "omni-bench_cleaned", {"a.parquet": "1"}  # what the first has read is not known
+    compare([one, other])
+    one.options, other.options = GRADED, GRADED | {"judge_retries": 9}
+    compare([one, other])
+    other.options = GRADED | {"judge_model": "n"}
+    with pytest.raises(InputError, match="b is graded by the judge n, a by the judge m"):
+        compare([one, other])
 
 
 def test_the_verb(tmp_path, capsys):
@@ -139,11 +158,13 @@ def test_published_rows_stand_beside_runs_of_omni_bench(tmp_path, capsys):
         (["a", "unfinished"], "no summary.json: the run did not finish"),
         (["a", "torn"], "results.jsonl:13: malformed JSON"),
         (["a", "short"], "questions are not in both runs"),
+        (["a", "changed"], "field 'data': of changed is not what a has read: a.parquet"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path, capsys, names, message):
-    for name in {"a", "unfinished", "torn", "short"} & set(names):
+    for name in {"a", "unfinished", "torn", "short", "changed"} & set(names):
         write_run(tmp_path / name, rows=11 if name == "short" else 12)
+        (tmp_path / name / "suite.json").write_text(json.dumps({"files": {"a.parquet": str(name == "changed")}}))
     if "unfinished" in names:
         (tmp_path / "unfinished" / "summary.json").unlink()
     if "torn" in names:

@@ -14,19 +14,25 @@ from omni_r1.bench.intervals import LEVEL, Difference, holm, paired
 from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures
 from omni_r1.errors import InputError
 
-SAME = ("question", "gold", "task", "source")  # what records of one question must agree in
+SAME = ("question", "options", "gold", "task", "source", "profile")  # what records of one question must agree in
 ELSEWHERE = {"output_dir", "resume", "batch_size", "verbose"}  # options that change nothing about answers
 
 
 @dataclass
 class Run:
-    """A finished run: its name, its records, and what its run.json and summary.json say of it."""
+    """A finished run: its name, its records, and what its run.json, summary.json and suite.json say of it."""
 
     name: str
     records: list[Record]
     file: object  # where the records are from, for errors
     suite: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    read: dict[str, str] = field(default_factory=dict)  # the sha256 of each file of its data, where that is known
+
+    @property
+    def grader(self) -> str:
+        """Whose verdict counts."""
+        return f"the judge {self.options.get('judge_model')}" if self.options.get("primary") == "judge" else "the rules"
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,10 @@ def shares(records: Sequence[Record]) -> dict[str, Fraction]:
 
 
 def same_questions(first: Run, other: Run) -> None:
-    """Raises InputError naming the first question or field in which two runs were not asked the same."""
-    if first.suite != other.suite:
-        raise InputError(
-            f"is {other.suite!r}, and that of {first.name} {first.suite!r}", file=other.file, field="suite"
-        )
+    """Raises InputError naming the first question or field in which two runs were not asked or graded the same.
+
+    Pictures are not in the records: that they are the same is known by the files they were read from.
+    """
     asked, also = by_question(first.records), by_question(other.records)
     for name in (*asked, *also):
         if name not in also or name not in asked:
@@ -104,6 +109,12 @@ def same_questions(first: Run, other: Run) -> None:
                 told = " and ".join(f"{str(value)[:80]!r}" for value in values)
                 reason = f"of {name[:200]!r} is not the same in {first.name} and {other.name}: {told}"
                 raise InputError(reason, file=other.file, field=key)
+    if first.read and other.read and sorted(first.read.values()) != sorted(other.read.values()):
+        names = ", ".join([*other.read][:3])
+        raise InputError(f"of {other.name} is not what {first.name} has read: {names}", file=other.file, field="data")
+    if first.grader != other.grader:
+        reason = f"{other.name} is graded by {other.grader}, {first.name} by {first.grader}"
+        raise InputError(reason, file=other.file, field="primary")
 
 
 def compare(runs: Sequence[Run]) -> Comparison:

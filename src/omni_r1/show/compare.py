@@ -12,7 +12,7 @@ from omni_r1.bench.published import SOURCE
 from omni_r1.bench.statistics import OVERALL, Record, by_question
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic, writing
-from omni_r1.run_record import RESULTS, RUN, SUMMARY
+from omni_r1.run_record import ORIGIN, RESULTS, RUN, SUMMARY
 from omni_r1.show import plot
 from omni_r1.show.overview import html_table, options_of, questions
 from omni_r1.show.records import Pictures, escape, read_object, read_records
@@ -48,8 +48,9 @@ def read_run(folder: Path, name: str) -> Run:
     records, problems = read_records(log)
     if problems:
         raise problems[0]
-    suite = read_object(folder / SUMMARY).get("suite")
-    return Run(name, records, log, suite, options_of(read_object(folder / RUN)))
+    suite, read = read_object(folder / SUMMARY).get("suite"), read_object(folder / ORIGIN).get("files")
+    read = {name: str(sha) for name, sha in read.items()} if isinstance(read, dict) else {}
+    return Run(name, records, log, suite, options_of(read_object(folder / RUN)), read)
 
 
 def probability(p: float) -> str:
