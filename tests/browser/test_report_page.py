@@ -10,7 +10,7 @@ import pytest
 from fake_run import fake_run, write_rows
 from omni_r1.show.records import read_records
 from omni_r1.show.report import report
-from omni_r1.show.strip import steps_of, verdict_of
+from omni_r1.show.strip import drawings_verdict, verdict_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -46,7 +46,7 @@ def shown(html: str) -> list[int]:
         ("", lambda row: True),
         ("task=board&verdict=wrong", lambda row: row["task"] == "board" and verdict_of(row) == "wrong"),
         ("verdict=failed", lambda row: row["status"] == "error"),
-        ("steps=wrong&verdict=right", lambda row: steps_of(row) == "wrong" and verdict_of(row) == "right"),
+        ("steps=wrong&verdict=right", lambda row: drawings_verdict(row) == "wrong" and verdict_of(row) == "right"),
         ("q=SCENE-002", lambda row: row["id"].startswith("scene-002")),
         ("task=none", lambda row: True),
         ("r30", lambda row: True),

@@ -17,7 +17,7 @@ from omni_r1.errors import InputError
 from omni_r1.options import ReportOptions
 from omni_r1.show.records import Pictures, checked
 from omni_r1.show.report import report, report_verb
-from omni_r1.show.strip import article, steps_of, verdict_of
+from omni_r1.show.strip import article, drawings_verdict, verdict_of
 from omni_r1.show.table import table
 
 
@@ -194,11 +194,11 @@ def test_small_pictures_are_shown_as_blocks_three_times_their_size(run: Path) ->
 def test_a_missing_drawing_is_a_wrong_step() -> None:
     drawn = {"image": "a.png", "step": {"correct": True, "reason": ""}}
     row = checked({"segments": [drawn], "gold_images": ["a.png"], "correct": True, "judged": True})
-    assert steps_of(row) == "right"
-    assert steps_of(row | {"gold_images": ["a.png", "b.png"]}) == "wrong"
-    assert steps_of(row | {"segments": [drawn | {"step": {"correct": False}}]}) == "wrong"
-    assert steps_of(row | {"segments": [drawn | {"step": None}]}) == ""
-    assert steps_of(row | {"segments": [], "judged": False}) == ""
+    assert drawings_verdict(row) == "right"
+    assert drawings_verdict(row | {"gold_images": ["a.png", "b.png"]}) == "wrong"
+    assert drawings_verdict(row | {"segments": [drawn | {"step": {"correct": False}}]}) == "wrong"
+    assert drawings_verdict(row | {"segments": [drawn | {"step": None}]}) == ""
+    assert drawings_verdict(row | {"segments": [], "judged": False}) == ""
 
 
 def test_files_that_cannot_be_read_are_named(run: Path) -> None:
@@ -272,6 +272,35 @@ def test_figures_are_tables_plots_and_markdown(run: Path, capsys: pytest.Capture
     random.Random(1).shuffle(records)
     assert {key: summary[key] for key in summary} == {"suite": "omni-bench", **summarise(records)}
     assert report(run).read_bytes() == before
+
+
+def test_judge_prefix_rules_and_time_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = rows_of(run)
+    for record in records:
+        record |= {"rule": {"correct": record["correct"], "reason": "the same words"}, "profile": "strict"}
+        record["judge"] = None if record["status"] == "error" else {"correct": True, "reason": "<m> says True"}
+    records[0]["judge"] = {"correct": None, "reason": "HTTP 500", "model": "<m>"}
+    groups = summarise(records)["count"]
+    summary = {
+        **summarise(records), "prefix": {"overall": 0.625, "board": None}, "profiles": {"strict": 9, "number": 3},
+        "judge": {"model": "<m>", "accuracy": dict.fromkeys(groups, 0.75), "missing": dict.fromkeys(groups, 1),
+                  "interval": dict.fromkeys(groups, [0.5, 0.875]), "agreement": 0.9, "kappa": 0.25, "only_rule": 0,
+                  "only_judge": 1234, "tokens_in": 5678, "tokens_out": 9, "cost": 0.0125},
+        "tokens_per_second": 1234.5, "seconds": 61.2,
+    }  # fmt: skip
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert report_verb(ReportOptions(str(write_rows(run, records)))) == 0
+    said, page = capsys.readouterr().out, Reader((run / "report.html").read_text())
+    marked = (run / "figures.md").read_text()
+    for text in (said, marked, page.text):
+        for words in ("62.5%", "75.0%", "90.0%", "0.250", "1,234", "5,678", "0.013", "number", "tokens a second"):
+            assert words in text
+    assert "1,234 tokens a second, 61 seconds in all" in said and "[50.0, 87.5]" in said and "<m>" not in marked
+    assert page.text.count("Judge: right, <m> says True") == 10 and "Judge: no verdict, HTTP 500" in page.text
+    assert page.text.count("Rules: ") == 11
+    for wrong in ({"judge": {"kappa": "high"}}, {"judge": 3}, {"profiles": "x"}):
+        with pytest.raises(InputError):
+            table(wrong)
 
 
 def test_several_samples_of_a_question_are_one_question(run: Path) -> None:

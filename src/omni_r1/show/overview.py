@@ -22,6 +22,7 @@ from omni_r1.show.table import (
     percent,
     table_of,
     tables,
+    times,
 )
 
 UNI_TASKS = TITLES | {
@@ -71,7 +72,10 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: di
                 f"A question has {len(records) / number:.3g} answers on average; its share of right ones counts."
             )
     if options_of(run).get("swap_pictures"):
-        parts.append("<b>Each was shown with another question's picture</b>, to see whether pictures count.")
+        parts.append(
+            "<b>Each was shown with another question's picture</b>, where another has as many, "
+            "to see whether pictures count."
+        )
     others = []
     if found["control_accuracy"] is not None:
         others.append(f"a control that answers in text alone gets {percent(found['control_accuracy'])}")
@@ -154,15 +158,13 @@ def circumstances(summary: dict[str, Any], run: dict[str, Any]) -> str:
     options = options_of(run)
     listed: dict[str, Any] = {
         "model": options.get("model_path"),
+        "data": options.get("data"),
         "mode": options.get("mode"),
         "seed": run.get("seed"),
         "started": run.get("started"),
         "commit": run["commit"][:10] if isinstance(run.get("commit"), str) else None,
     }
-    for key, unit in (("tokens_per_second", "tokens a second"), ("seconds", "seconds in all")):
-        if isinstance(summary.get(key), int | float):
-            listed[unit] = f"{summary[key]:,.0f}"
-    known = {name: value for name, value in listed.items() if value is not None}
+    known = {name: value for name, value in listed.items() if value is not None} | times(summary)
     pairs = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in known.items())
     whole = f"<summary>All that is recorded of this run</summary><pre>{escape(json.dumps(run, indent=2))}</pre>"
     return f"<dl>{pairs}</dl>" + (f"<details>{whole}</details>" if run else "")

@@ -17,6 +17,7 @@ FIELDS: dict[str, Any] = {
     "answer": str, "gold": str, "gold_images": list, "correct": bool, "reason": str, "judged": bool, "valid": bool,
     "images_whole": list, "sample": int, "source": str, "options": list, "parsed": bool, "stop": str, "tokens": int,
     "logprob": float | int, "reward": float | int, "seed": int, "control": dict,
+    "rule": dict, "judge": dict,
 }  # fmt: skip
 LISTS = ("question_images", "segments", "gold_images")
 AS_THEY_ARE = {"PNG": "png", "JPEG": "jpeg", "GIF": "gif", "WEBP": "webp"}  # formats that every browser shows

@@ -13,8 +13,8 @@ from omni_r1.run_record import ANSWERS, FIGURES, REPORT, RESULTS, RUN, SUMMARY
 from omni_r1.show import training
 from omni_r1.show.overview import asked, circumstances, overview, questions, sentence
 from omni_r1.show.records import Pictures, escape, fingerprint, read_object, read_records
-from omni_r1.show.strip import article, mark, steps_of, verdict_of
-from omni_r1.show.table import markdown, table
+from omni_r1.show.strip import article, drawings_verdict, mark, verdict_of
+from omni_r1.show.table import markdown, table, time_line
 
 if TYPE_CHECKING:
     from omni_r1.options import ReportOptions
@@ -39,7 +39,7 @@ def choice(name: str, title: str, counts: Counter[str], labels: dict[str, str]) 
 
 def filters(records: Sequence[dict[str, Any]]) -> str:
     tasks = Counter(record.get("task") or "" for record in records)
-    verdicts, steps = Counter(map(verdict_of, records)), Counter(map(steps_of, records))
+    verdicts, steps = Counter(map(verdict_of, records)), Counter(map(drawings_verdict, records))
     return (
         choice("task", "Task", tasks, {task: task for task in tasks if task})
         + choice("verdict", "Answer", verdicts, {value: value for value in ("right", "wrong", "answered", "failed")})
@@ -97,7 +97,7 @@ def page(run_dir: Path, log: Path) -> tuple[str, list[InputError]]:
     html = filled(
         name=escape(name),
         title=f"{questions(asked(records))}, answered {'by drawing' if drawn else 'in text'}",
-        how=how(drawn, any(steps_of(record) for record in records), several=len(records) > asked(records)),
+        how=how(drawn, any(drawings_verdict(record) for record in records), several=len(records) > asked(records)),
         sentence=sentence(summary, records, run),
         table=overview(summary),
         circumstances=circumstances(summary, run),
@@ -113,8 +113,9 @@ def write(log: Path) -> tuple[Path, list[InputError]]:
     html, problems = page(log.parent, log)
     path = log.with_name(REPORT)
     write_atomic(path, html)
-    if figures := markdown(read_object(log.with_name(SUMMARY))):
-        write_atomic(log.with_name(FIGURES), figures)
+    summary = read_object(log.with_name(SUMMARY))
+    if figures := markdown(summary):
+        write_atomic(log.with_name(FIGURES), "\n".join(filter(None, (figures, time_line(summary)))) + "\n")
     return path, problems
 
 
@@ -144,8 +145,9 @@ def report_verb(options: "ReportOptions") -> int:
         path, problems = write(log)
         for problem in problems:
             print(f"omni-r1: error: {problem}", file=sys.stderr)
-        if figures := table(read_object(log.with_name(SUMMARY))):
-            print(f"{figures}\n")
+        summary = read_object(log.with_name(SUMMARY))
+        if figures := table(summary):
+            print("\n\n".join(filter(None, (figures, time_line(summary)))) + "\n")
         print(path)
         pages.append(path)
         code = 2 if problems else code

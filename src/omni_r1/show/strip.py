@@ -25,7 +25,7 @@ def undrawn(record: dict[str, Any]) -> int:
     return max(0, len(record["gold_images"]) - drawn) if record.get("judged") else 0
 
 
-def steps_of(record: dict[str, Any]) -> str:
+def drawings_verdict(record: dict[str, Any]) -> str:
     """`right`, `wrong` (one of them is, or is missing), or nothing where no step was judged."""
     verdicts = [segment["step"]["correct"] for segment in record["segments"] if segment.get("step")]
     if undrawn(record) or not all(verdicts):
@@ -66,8 +66,14 @@ def drawing(said: str, segment: dict[str, Any], number: int, pictures: Pictures)
     return panel(f"step {verdict}", prose(said) if said else "", picture, note)
 
 
+def opinion(who: str, said: dict[str, Any]) -> str:
+    """Where a judge was asked beside the rules: what either says."""
+    verdict = "right" if said.get("correct") is True else "wrong" if said.get("correct") is False else "no verdict"
+    return f"<p>{mark(verdict)}{who}: <b>{verdict}</b>, {escape(said.get('reason'))}</p>"
+
+
 def answer_panel(record: dict[str, Any]) -> str:
-    """The answer, and below it its verdict, the gold answer and the control's."""
+    """The answer, and below it its verdict, the gold answer, the control's, and what rules and judge say."""
     answer = record.get("answer")
     gold, control, reason, verdict = record.get("gold"), record.get("control"), record.get("reason"), verdict_of(record)
     if answer is None and gold is None:
@@ -86,6 +92,8 @@ def answer_panel(record: dict[str, Any]) -> str:
         right = "right" if control.get("correct") else "wrong"
         said = escape(control["answer"]) if control.get("answer") else "no answer"
         note += f"<p>{mark(right)}Text-only control: <b>{said}</b></p>"
+    if record.get("judge"):
+        note += opinion("Rules", record.get("rule") or {}) + opinion("Judge", record["judge"])
     return panel(f"final {verdict}", FINAL_ANSWER, middle, note)
 
 
@@ -177,7 +185,7 @@ def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
     failed = failure(record) if verdict == "failed" else ""
     return (
         f'<article class="row {verdict}" id="r{number}" data-task="{escape(task)}" data-verdict="{verdict}" '
-        f'data-steps="{steps_of(record)}">'
+        f'data-steps="{drawings_verdict(record)}">'
         f'<header><a href="#r{number}">{name}</a>{f"<span>{escape(task)}</span>" if task else ""}'
         f"<span>{facts(record)}</span>"
         f"{f'<span class={verdict}>{mark(verdict)}{verdict}</span>' if verdict in VERDICTS else ''}</header>"

@@ -10,6 +10,7 @@ from omni_r1.run_record import SUMMARY
 
 NOTHING = "–"
 PUBLISHED_SUITE = "omni-bench"  # the suite that the paper's tables are about
+TIMES = {"tokens_per_second": "tokens a second", "seconds": "seconds in all"}
 
 
 class Column(NamedTuple):
@@ -43,7 +44,18 @@ ANSWERS = (
     ACCURACY,
     Column("control_accuracy", "text-only control", "control_interval"),
     *BLIND,
+    Column("prefix", "steps before the first wrong one"),
     *(Column(name, name.replace("_", " "), kind="count") for name in MISSING),
+)
+JUDGE = (Column("accuracy", "accuracy", "interval"), Column("missing", "without a verdict", kind="count"))
+BESIDE_RULES = (
+    Column("agreement", "agreement with the rules"),
+    Column("kappa", "Cohen's kappa", kind="mean"),
+    Column("only_rule", "right for the rules alone", kind="count"),
+    Column("only_judge", "right for the judge alone", kind="count"),
+    Column("tokens_in", "tokens read", kind="count"),
+    Column("tokens_out", "tokens written", kind="count"),
+    Column("cost", "cost", kind="mean"),
 )
 DRAWINGS = (
     Column("step_accuracy", "steps right", "step_interval"),
@@ -162,7 +174,34 @@ def tables(summary: Mapping[str, Any]) -> list[Table]:
         found.append(beside({"this run": summary}, title, rows))
     for key, corner in PARTS.items():
         found.append(table_of(part(summary, key), ANSWERS, f"Answers by {corner}", corner))
+    if judged := part(summary, "judge"):
+        found += [table_of(judged, JUDGE, "Judge", "task"), beside_rules(judged)]
+    if profiles := figures(summary, "profiles"):
+        found.append(Table("Rules", "profile", ["answers"], [(name, [Cell(str(n))]) for name, n in profiles.items()]))
     return [table for table in found if table]
+
+
+def beside_rules(judged: Mapping[str, Any]) -> Table:
+    """What the judge is, how it agrees with the rules, and what it took."""
+    rows = [("model", [Cell(printable(str(judged.get("model"))))])]
+    for column in BESIDE_RULES:
+        value = judged.get(column.key)
+        if value is not None and not isinstance(value, int | float):
+            raise InputError(f"must be a number, not {value!r}", file=SUMMARY, field=column.key)
+        if value is not None:
+            told = {"share": f"{value:.1%}", "count": f"{value:,}", "mean": f"{value:.3f}"}[column.kind]
+            rows.append((column.title, [Cell(told)]))
+    return Table("Judge beside the rules", "", [""], rows)
+
+
+def times(summary: Mapping[str, Any]) -> dict[str, str]:
+    """How fast the run was: figures by what they are."""
+    found = {unit: summary.get(key) for key, unit in TIMES.items()}
+    return {unit: f"{value:,.0f}" for unit, value in found.items() if isinstance(value, int | float)}
+
+
+def time_line(summary: Mapping[str, Any]) -> str:
+    return ", ".join(f"{value} {unit}" for unit, value in times(summary).items())
 
 
 def printable(text: str) -> str:
