@@ -131,11 +131,32 @@ def test_mathvista(answer, gold, about, expected):
         ("up left down", True, 1.0), ("up\nleft\ndown", True, 1.0), ('["up", "left", "down"]', True, 1.0),
         ("up, left", False, 2 / 3), ("up, left, down, up", False, 1.0), ("up, right, down", False, 1 / 3),
         ("left, up, down", False, 0.0), ("up", False, 1 / 3), (None, False, 0.0), ("", False, 0.0),
+        ("1. up\n2. left\n3. down", True, 1.0), ("1) up, 2) left, 3) down", True, 1.0), ("(1) up", False, 1 / 3),
+        ("1. up 2. left 3. down", True, 1.0), ("Step 1: up\nStep 2: left\nStep 3: down", True, 1.0),
+        ("- up\n- left\n- down", True, 1.0), ("The moves are:\n1. **up**\n2. **left**\n3. **down**", True, 1.0),
+        ("up then left then down", True, 1.0), ("up, then left, and then down", True, 1.0),
+        ("[up, left, down", True, 1.0), ("1. up\n2. right\n3. down", False, 1 / 3),
     ],
 )  # fmt: skip
 def test_sequence(answer, correct, partial):
     found = judged_by("sequence", answer, Item("x", gold="up, left, down"))
     assert found.correct is correct and found.partial == pytest.approx(partial)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "correct"),
+    [
+        ("[[0, 1], [1, 1]]", "[[0,1],[1,1]]", True), ("[(0,1),(1,1)]", "[[0,1],[1,1]]", True),
+        ("(0, 1) → (1, 1)", "[[0,1],[1,1]]", True), ("1. (0, 1)\n2. (1, 1)", "[[0,1],[1,1]]", True),
+        ("[[0, 1], [1, 2]]", "[[0,1],[1,1]]", False), ("[[0, -1], [1, 1]]", "[[0,1],[1,1]]", False),
+        ("0, 1, 1, 1", "[[0,1],[1,1]]", False), ("100,200,300", "100, 200, 300", True), ("3→1→2", "3, 1, 2", True),
+        ("1. 3\n2. 1\n3. 2", "3, 1, 2", True), ("5, -1", "5, 1", False), ("1.5, 2.5", "[1.5, 2.5]", True),
+        ("(a)(b)", "(a)(b)", True), (" -> ".join(["up"] * 70), ", ".join(["up"] * 70), True),
+        (" -> ".join(["up"] * 70), ", ".join(["up"] * 71), False), ("[" * 3000, "[[0,1],[1,1]]", False),
+    ],
+)  # fmt: skip
+def test_sequences_of_points_and_numbers(answer, gold, correct):
+    assert verdict("sequence", answer, gold)[0] is correct
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ A verdict says beside right or wrong whether there was anything to read: `parsed
 choice where one is asked for, no number where a number is. docs/omni-bench.md says each profile in words.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from omni_r1.bench import quantities
 from omni_r1.bench.lenient import as_the_judge
+from omni_r1.bench.sequences import same_step, steps_of
 from omni_r1.bench.suites.suite import Item
 from omni_r1.bench.suites.written_options import options_in
 from omni_r1.perpo.grading import grade
@@ -133,20 +134,6 @@ def sequence(answer: str, gold: str, item: Item) -> Verdict:
     correct = right == len(want) == len(have)
     reason = f"{right} of {len(want)} steps" + (f", {len(have) - len(want)} too many" * (len(have) > len(want)))
     return Verdict(correct, reason, bool(have), right / len(want) if want else 0.0)
-
-
-def steps_of(text: str) -> Sequence[str]:
-    """The steps of a list in any of its spellings: brackets, commas, arrows, lines, or single words with spaces."""
-    said = canonical(text.strip().replace("\n", ", ")).strip("[](){}")
-    found = collection(said)
-    if found is not None:
-        return found.elements
-    words = said.split()
-    return words if len(words) > 1 and all(len(word) <= 12 for word in words) else [said] if said else []
-
-
-def same_step(one: str, other: str) -> bool:
-    return same_text(one.strip("\"' "), other.strip("\"' "))
 
 
 def like_the_judge(answer: str, gold: str, item: Item) -> Verdict:
