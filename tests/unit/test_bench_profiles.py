@@ -174,6 +174,34 @@ def test_like_the_judge(answer, gold, correct):
     assert verdict("judge", answer, gold)[0] is correct
 
 
+WRITTEN = "How many?\n(A) 2\n(B) 4"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "about", "correct"),
+    [
+        ("2", "B", {"options": ["2", "4"]}, False), ("2", "B", {"text": WRITTEN}, False),
+        ("4", "B", {"text": WRITTEN}, True), ("B", "2", {"options": ["2", "4"]}, False),
+        ("A", "2", {"text": WRITTEN}, True), ("B", "2", {"text": "How many?"}, False),
+        ("second", "B", {"options": ["red", "blue"]}, True), ("2", "B", {"options": ["red", "blue"]}, True),
+        ("2", "B", {"text": "Which?"}, True), ("5", "e", {}, False), ("A, B, C", "1, 2, 3", {}, False),
+    ],
+)  # fmt: skip
+def test_a_place_is_no_option(answer, gold, about, correct):
+    assert verdict("judge", answer, gold, **about)[0] is correct
+
+
+HUGE = ["1e400", "10^400", "-10^400", "9" * 500, "1e-400", "2^(2^20)", "1/0", "e^1000", "1e400 cm", "[1e400, 1]", "∞"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_answer_ends_a_run(profile):
+    for answer in HUGE:
+        for gold in ("1.2", "12 cm", "[1, 2]", "B", "50%"):
+            for kind in ("integer", "float", "list", None):
+                assert not verdict(profile, answer, gold, kind=kind)[0]
+
+
 @pytest.mark.parametrize("profile", ["strict", "judge"])
 def test_reference_pairs(profile):
     """At least 97 % under each; under `judge` the pairs that the policy marks are the other way round."""

@@ -138,7 +138,8 @@ def sequence(answer: str, gold: str, item: Item) -> Verdict:
 
 def like_the_judge(answer: str, gold: str, item: Item) -> Verdict:
     """The paper's judge as rules: strict, and rounding, conversion of units, any order of a list, places of choices."""
-    correct, reason = as_the_judge(answer, gold, item.options)
+    options = item.options or options_in(item.text)
+    correct, reason = as_the_judge(answer, gold, options, options is not None or not item.text)
     return Verdict(correct, reason)
 
 
