@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from omni_r1.bench import run
+from omni_r1.bench.suites import Item, Suite
 from omni_r1.cli import main
 from omni_r1.files import AppendLog
 from omni_r1.generate.backend import SamplingOptions, WorkerError, room_for_an_image
@@ -66,6 +67,18 @@ def test_workers_that_only_die_end_the_run(dying):
     dying(2)
     with pytest.raises(WorkerError):
         answered("cpu")
+
+
+@pytest.mark.parametrize(("profile", "right"), [(None, True), ("strict", False)])
+def test_the_control_is_graded_by_the_same_rules(tmp_path, monkeypatch, profile, right):
+    said = SimpleNamespace(answer="14.5", error=None)
+    monkeypatch.setattr(run, "load", lambda *_, **__: None)
+    monkeypatch.setattr(run, "TransformersBackend", lambda *_: None)
+    monkeypatch.setattr(run, "answer", lambda backend, omni, tasks, *_, **__: (Answered(t, 0, said, []) for t in tasks))
+    suite = Suite("x", [Item("a", gold="14", profile="relaxed", row=1)])
+    options = BenchOptions("m", control_path="c", profile=profile)
+    found = run.control_answers(SimpleNamespace(path=tmp_path), suite, options)
+    assert found == {"a": {"answer": "14.5", "correct": right, "error": None}}
 
 
 @pytest.fixture(scope="module")
