@@ -33,10 +33,7 @@ def verdict(profile, answer, gold, **about):
     + [("C or D", LOST), ("", LOST), (None, LOST), ("B. green", WRONG_), ("Redwood", LOST), ("A, B", LOST)],
 )
 def test_choice(answer, expected):
-    correct, parsed = verdict("choice", answer, "B", options=COLOURS)
-    assert correct is expected[0]
-    if answer not in ("C or D", "A, B"):  # two letters are wrong, whether they count as read or not
-        assert parsed is expected[1]
+    assert verdict("choice", answer, "B", options=COLOURS) == expected
 
 
 def test_choice_by_the_options_in_the_question():
@@ -56,10 +53,33 @@ def test_choice_by_the_options_in_the_question():
         ("€10", "$10", WRONG_), ("ten", "10", RIGHT_), ("many", "10", LOST), ("", "10", LOST),
         ("yes", "Yes", RIGHT_), ("No", "Yes", WRONG_), ("light blue", "Light Blue", RIGHT_), ("blue", "red", WRONG_),
         ("[1, 2.05]", "[1, 2]", RIGHT_), ("[1, 3]", "[1, 2]", WRONG_), ("1", "[1, 2]", LOST),
+        ("There are 14.5", "14", RIGHT_), ("(C) 14.5", "14", RIGHT_), ("The total is 15", "14", WRONG_),
+        ("It is 2019", "2020", WRONG_), ("It is not 14", "14", LOST), ("14 or 15", "14", LOST), ("C", "14", LOST),
+        ("1e400", "14", LOST), ("14", "1e400", WRONG_), ("1e400", "1e400", RIGHT_),
     ],
 )  # fmt: skip
 def test_relaxed(answer, gold, expected):
     assert verdict("relaxed", answer, gold) == expected
+
+
+RANGES = [
+    ("30-49", "50-69"), ("18-24", "12-18"), ("2009-2010", "2008-2009"), ("2018-19", "2017-18"), ("3-2", "2-1"),
+    ("2019-05-01", "2019-06-01"), ("20/01/2019", "21/01/2019"), ("2017/2018", "2018/2019"), ("2017/18", "2016/17"),
+    ("1990s", "1980s"), ("35-44 years", "34-43 years"), ("30-39%", "20-29%"), ("1.5-2.5", "2.5-3.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", ["relaxed", "number", "judge", "mathvista"])
+@pytest.mark.parametrize(("answer", "gold"), RANGES)
+def test_a_range_is_no_number(profile, answer, gold):
+    kind = {"kind": "integer"} if profile == "mathvista" else {}
+    assert not verdict(profile, answer, gold, **kind)[0]
+    assert verdict(profile, answer, answer, **kind) == verdict(profile, gold, gold, **kind) == RIGHT_
+
+
+def test_a_range_and_a_number_differ():
+    for number, span in [("-19", "30-49"), ("2000", "2018-19"), ("1990", "1990s"), ("1", "2017/2018")]:
+        assert verdict("relaxed", number, span) == WRONG_ and verdict("relaxed", span, number) == LOST
 
 
 @pytest.mark.parametrize(
@@ -84,6 +104,18 @@ def test_number(answer, gold, expected):
         ("5", "4", {"kind": "integer"}, WRONG_),
         ("four", "4", {"kind": "integer"}, RIGHT_),
         ("some", "4", {"kind": "integer"}, LOST),
+        ("There are 4", "4", {"kind": "integer"}, RIGHT_),
+        ("It is 4", "4", {"kind": "integer"}, RIGHT_),
+        ("The total is 5", "4", {"kind": "integer"}, WRONG_),
+        ("(C) 4", "4", {"kind": "integer"}, RIGHT_),
+        ("(C) 5", "4", {"kind": "integer"}, WRONG_),
+        ("C", "4", {"kind": "integer"}, LOST),
+        ("It is 1.23", "1.2", {"kind": "float", "precision": 1}, RIGHT_),
+        ("1e400", "1.2", {"kind": "float", "precision": 1}, LOST),
+        ("-10^400", "1.2", {"kind": "float", "precision": 1}, LOST),
+        ("1e-400", "1.2", {"kind": "float", "precision": 1}, WRONG_),
+        ("(B)", "145°", {"text": "How much?\n(A) 1°\n(B) 145°"}, RIGHT_),
+        ("(A)", "145°", {"text": "How much?\n(A) 1°\n(B) 145°"}, WRONG_),
         ("1.23", "1.2", {"kind": "float", "precision": 1}, RIGHT_),
         ("1.26", "1.2", {"kind": "float", "precision": 1}, WRONG_),
         ("0.256", "0.26", {"kind": "float", "precision": 2}, RIGHT_),
@@ -103,11 +135,32 @@ def test_mathvista(answer, gold, about, expected):
         ("up left down", True, 1.0), ("up\nleft\ndown", True, 1.0), ('["up", "left", "down"]', True, 1.0),
         ("up, left", False, 2 / 3), ("up, left, down, up", False, 1.0), ("up, right, down", False, 1 / 3),
         ("left, up, down", False, 0.0), ("up", False, 1 / 3), (None, False, 0.0), ("", False, 0.0),
+        ("1. up\n2. left\n3. down", True, 1.0), ("1) up, 2) left, 3) down", True, 1.0), ("(1) up", False, 1 / 3),
+        ("1. up 2. left 3. down", True, 1.0), ("Step 1: up\nStep 2: left\nStep 3: down", True, 1.0),
+        ("- up\n- left\n- down", True, 1.0), ("The moves are:\n1. **up**\n2. **left**\n3. **down**", True, 1.0),
+        ("up then left then down", True, 1.0), ("up, then left, and then down", True, 1.0),
+        ("[up, left, down", True, 1.0), ("1. up\n2. right\n3. down", False, 1 / 3),
     ],
 )  # fmt: skip
 def test_sequence(answer, correct, partial):
     found = judged_by("sequence", answer, Item("x", gold="up, left, down"))
     assert found.correct is correct and found.partial == pytest.approx(partial)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "correct"),
+    [
+        ("[[0, 1], [1, 1]]", "[[0,1],[1,1]]", True), ("[(0,1),(1,1)]", "[[0,1],[1,1]]", True),
+        ("(0, 1) → (1, 1)", "[[0,1],[1,1]]", True), ("1. (0, 1)\n2. (1, 1)", "[[0,1],[1,1]]", True),
+        ("[[0, 1], [1, 2]]", "[[0,1],[1,1]]", False), ("[[0, -1], [1, 1]]", "[[0,1],[1,1]]", False),
+        ("0, 1, 1, 1", "[[0,1],[1,1]]", False), ("100,200,300", "100, 200, 300", True), ("3→1→2", "3, 1, 2", True),
+        ("1. 3\n2. 1\n3. 2", "3, 1, 2", True), ("5, -1", "5, 1", False), ("1.5, 2.5", "[1.5, 2.5]", True),
+        ("(a)(b)", "(a)(b)", True), (" -> ".join(["up"] * 70), ", ".join(["up"] * 70), True),
+        (" -> ".join(["up"] * 70), ", ".join(["up"] * 71), False), ("[" * 3000, "[[0,1],[1,1]]", False),
+    ],
+)  # fmt: skip
+def test_sequences_of_points_and_numbers(answer, gold, correct):
+    assert verdict("sequence", answer, gold)[0] is correct
 
 
 @pytest.mark.parametrize(
@@ -123,6 +176,34 @@ def test_sequence(answer, correct, partial):
 )  # fmt: skip
 def test_like_the_judge(answer, gold, correct):
     assert verdict("judge", answer, gold)[0] is correct
+
+
+WRITTEN = "How many?\n(A) 2\n(B) 4"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "about", "correct"),
+    [
+        ("2", "B", {"options": ["2", "4"]}, False), ("2", "B", {"text": WRITTEN}, False),
+        ("4", "B", {"text": WRITTEN}, True), ("B", "2", {"options": ["2", "4"]}, False),
+        ("A", "2", {"text": WRITTEN}, True), ("B", "2", {"text": "How many?"}, False),
+        ("second", "B", {"options": ["red", "blue"]}, True), ("2", "B", {"options": ["red", "blue"]}, True),
+        ("2", "B", {"text": "Which?"}, True), ("5", "e", {}, False), ("A, B, C", "1, 2, 3", {}, False),
+    ],
+)  # fmt: skip
+def test_a_place_is_no_option(answer, gold, about, correct):
+    assert verdict("judge", answer, gold, **about)[0] is correct
+
+
+HUGE = ["1e400", "10^400", "-10^400", "9" * 500, "1e-400", "2^(2^20)", "1/0", "e^1000", "1e400 cm", "[1e400, 1]", "∞"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_answer_ends_a_run(profile):
+    for answer in HUGE:
+        for gold in ("1.2", "12 cm", "[1, 2]", "B", "50%"):
+            for kind in ("integer", "float", "list", None):
+                assert not verdict(profile, answer, gold, kind=kind)[0]
 
 
 @pytest.mark.parametrize("profile", ["strict", "judge"])

@@ -76,6 +76,18 @@ def test_workers_that_only_die_end_the_run(dying):
         answered("cpu")
 
 
+@pytest.mark.parametrize(("profile", "right"), [(None, True), ("strict", False)])
+def test_the_control_is_graded_by_the_same_rules(tmp_path, monkeypatch, profile, right):
+    said = SimpleNamespace(answer="14.5", error=None)
+    monkeypatch.setattr(run, "load", lambda *_, **__: None)
+    monkeypatch.setattr(run, "TransformersBackend", lambda *_: None)
+    monkeypatch.setattr(run, "answer", lambda backend, omni, tasks, *_, **__: (Answered(t, 0, said, []) for t in tasks))
+    suite = Suite("x", [Item("a", gold="14", profile="relaxed", row=1)])
+    options = BenchOptions("m", control_path="c", profile=profile)
+    found = run.control_answers(SimpleNamespace(path=tmp_path), suite, options)
+    assert found == {"a": {"answer": "14.5", "correct": right, "error": None}}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     out = io.BytesIO()

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from omni_r1.bench.profiles import judged_by
 from omni_r1.bench.run import keep_origin, within
 from omni_r1.bench.suites import SUITES, Suite, load_suite
 from omni_r1.bench.suites import files as suite_files
@@ -61,7 +63,10 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "no base64": ("What?", "%%%", "field 'image': is no base64", None),
         "null": ("What?", None, "field 'image': is no base64", None),
         "blank": ("  ", b64(), "field 'question': must be a text", None),
+        "no answer": ("What?", b64(), "field 'answer': is missing", None),
+        "blank answer": ("What?", b64(), "field 'answer': is missing", None),
     }
+    golds = {"no answer": None, "blank answer": " "}
     lists = {
         "all": ("<image> or <image>?", [b64(), b64("red")], "<image> or <image>?", [GREEN, RED]),
         "behind": ("Is <image> right?", [b64(), b64("red")], "Is <image> right? <image>", [GREEN, RED]),
@@ -83,7 +88,10 @@ def test_every_quirk_of_omni_bench(tmp_path):
         ),
     }
     for name, cases in {"texts": texts, "lists": lists, "binary": binary, "structs": structs}.items():
-        rows = [{"id": key, "question": case[0], "image": case[1], "answer": "x"} for key, case in cases.items()]
+        rows = [
+            {"id": key, "question": case[0], "image": case[1], "answer": golds.get(key, "x")}
+            for key, case in cases.items()
+        ]
         items = load_suite(str(parquet(tmp_path / f"{name}.parquet", rows))).questions
         assert [item.id for item in items] == [*cases]
         for item, (_, _, told, pictures) in zip(items, cases.values(), strict=True):
@@ -113,6 +121,8 @@ def test_sources_and_tasks_by_column_and_by_id(tmp_path):
         {"id": "geo3k/2", "question": "q", "image": "<TLTS>", "answer": "2\\sqrt{3}"},
         {"id": "Geometry3K_3", "question": "q", "image": "<TLTS>", "answer": "C"},
         {"id": "vic-bench-1", "question": "q", "image": "<TLTS>", "answer": "up, left"},
+        {"id": "vic-bench-2", "question": "q", "image": "<TLTS>", "answer": "3→1→2"},
+        {"id": "vic-bench-3", "question": "q", "image": "<TLTS>", "answer": "4"},
         {"id": "9", "question": "q", "image": "<TLTS>", "answer": "9"},
     ]
     found = load_suite(str(parquet(tmp_path / "a.parquet", rows))).questions
@@ -122,6 +132,8 @@ def test_sources_and_tasks_by_column_and_by_id(tmp_path):
         ("geometry3k", "diagrammatic", "number"),
         ("geometry3k", "diagrammatic", "choice"),
         ("vicbench", "vision-operational", "sequence"),
+        ("vicbench", "vision-operational", "sequence"),
+        ("vicbench", "vision-operational", "number"),
         (None, None, "strict"),
     ]
     named = [row | {"from": "MathVista"} for row in rows]
@@ -186,6 +198,41 @@ def test_what_lmms_eval_calls(tmp_path):
         assert utils.results(bad, ["B"]) == counted | {"accuracy": 0.0, "failed": 1.0, "natural": 0.0}
     told = (Path(utils.__file__).parent / "omni_bench.yaml").read_text()
     assert all(f"metric: {name}\n" in told for name in counted)
+
+
+def test_choices_and_mathvista_types_of_omni_bench(tmp_path):
+    """From columns where a row has them, else from the question's text and the gold answer."""
+    written = "How much?\n(A) 1°\n(B) 145°"
+    plain = [
+        ("vstar_1", written, "B"), ("mathvista_1", written, "145°"), ("mathvista_2", "How much?", "1.25"),
+        ("mathvista_3", "How many?", "-4"), ("mathvista_4", "Which?", "[1, 2]"), ("mathvista_5", "Who?", "Ann"),
+        ("chartqa_1", written, "145°"),
+    ]  # fmt: skip
+    rows = [{"id": name, "question": asked, "image": "<TLTS>", "answer": gold} for name, asked, gold in plain]
+    found = load_suite(str(parquet(tmp_path / "a.parquet", rows))).questions
+    choices = ["1°", "145°"]
+    assert [item.options for item in found] == [choices, choices, None, None, None, None, None]
+    assert [(item.kind, item.precision) for item in found[2:6]] == [
+        ("float", 2), ("integer", None), ("list", None), (None, None),
+    ]  # fmt: skip
+    assert judged_by(found[1].profile, "(B)", found[1]).correct and not judged_by("mathvista", "A", found[1]).correct
+    assert judged_by(found[2].profile, "1.254", found[2]).correct
+    row = {"question": "How much?", "image": "<TLTS>", "choices": [], "answer_type": None, "precision": None}
+    schema = pa.schema(
+        dict.fromkeys(("id", "question", "image", "answer", "answer_type"), pa.string())
+        | {"precision": pa.float64(), "choices": pa.list_(pa.string())}
+    )
+    rows = [
+        row | {"id": "mathvista_1", "answer": "1.20", "answer_type": "float", "precision": 1.0},
+        row | {"id": "mathvista_2", "answer": "12", "answer_type": "text", "precision": math.nan},
+        row | {"id": "mathvista_3", "answer": "145°", "choices": choices},
+        row | {"id": "mathvista_4", "answer": "1", "answer_type": "number"},
+        row | {"id": "mathvista_5", "answer": "1", "precision": -1.0},
+    ]
+    *good, wrong, negative = load_suite(str(parquet(tmp_path / "b.parquet", rows, schema))).questions
+    assert [(item.kind, item.precision) for item in good[:2]] == [("float", 1), ("text", None)]
+    assert good[2].options == choices
+    assert "'answer_type': must be one of" in str(wrong.error) and "'precision': must be a" in str(negative.error)
 
 
 def write_lines(path: Path, rows: list[dict]) -> Path:
@@ -279,12 +326,15 @@ def test_mathvista(tmp_path):
         {"pid": "3", "answer": "4", "question_type": "free_form", "answer_type": "integer", "unit": "years"},
         {"pid": "4", "answer": "", "question_type": "free_form", "answer_type": "integer"},
         {"pid": "5", "answer": "3", **CHOICE, "choices": ["1", "2"]},
+        {"pid": "6", "answer": "B", **CHOICE, "choices": ["B", "A"]},
     ]
     path = parquet(tmp_path / "testmini-00000-of-00001.parquet", [row | each for each in rows], schema)
-    choice, real, whole, hidden, lost = load_suite(str(path), "mathvista").questions
+    choice, real, whole, hidden, lost, letters = load_suite(str(path), "mathvista").questions
     assert (choice.id, choice.gold, choice.options, choice.task) == (
-        "1", "145°", ["1°", "145°"], "geometry problem solving",
+        "1", "B", ["1°", "145°"], "geometry problem solving",
     )  # fmt: skip
+    assert judged_by("mathvista", "145°", choice).correct and letters.gold == "A"
+    assert [judged_by("mathvista", said, letters).correct for said in ("(A)", "(B)")] == [True, False]
     assert (real.kind, real.precision, whole.text) == ("float", 1, "How much? (Unit: years)")
     assert "field 'answer': is hidden" in str(hidden.error) and "none of the choices" in str(lost.error)
 

@@ -195,7 +195,7 @@ def test_swapped_pictures_come_from_the_same_task(tmp_path):
             "task": "xy"[k % 2],
             "question": f"{k}",
             "image": base64.b64encode(png(colour)).decode(),
-            "answer": "",
+            "answer": "a",
         }
         for k, colour in enumerate(("red", "green", "blue", "white", "black", "gray"))
     ]

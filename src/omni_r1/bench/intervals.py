@@ -20,7 +20,7 @@ Z_POWER = NormalDist().inv_cdf(POWER)
 
 
 def student(freedom: int) -> float:
-    """Student's 0.975 quantile, within 0.1 % (Cornish and Fisher's expansion; exact for one and two degrees)."""
+    """Student's 0.975 quantile, within 0.13 % (Cornish and Fisher's expansion; exact for one and two degrees)."""
     if freedom == 1:
         return math.tan(math.pi * (0.5 - LEVEL / 2))
     if freedom == 2:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from omni_r1.bench import quantities
 from omni_r1.perpo.grading import grade
 from omni_r1.perpo.grading.canonical import LONGEST, canonical
-from omni_r1.perpo.grading.choices import LETTERS, choice
+from omni_r1.perpo.grading.choices import LETTERS, choice, contents_of
 from omni_r1.perpo.grading.collections_of import Collection, collection
 from omni_r1.perpo.grading.words import roman
 
@@ -19,14 +19,21 @@ ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".sp
 _DECIMAL = re.compile(r"(?<![\d.])-?\d[\d,]*(?:\.(\d+))?")
 
 
-def as_the_judge(answer: str, gold: str, options: Sequence[str] | None = None) -> tuple[bool, str]:
-    """The verdict and what decided it. Raises AlgebraError as `grade` does."""
+def as_the_judge(
+    answer: str, gold: str, options: Sequence[str] | None = None, may_choose: bool = True
+) -> tuple[bool, str]:
+    """The verdict and what decided it. Raises AlgebraError as `grade` does.
+
+    `options`: the choices, where they are known. `may_choose`: False where the question is known to have none, so that
+    a gold `2` is a number, and no second choice.
+    """
     found = grade(answer, gold, options)
     if found.correct or max(len(answer), len(gold)) > LONGEST:
         return found.correct, found.reason
     have, want = canonical(answer), canonical(gold)
-    if _place(have, want) or _place(want, have):
-        return True, "the place of the choice"
+    for place, letter, known in ((have, want, found.kind == "choice"), (want, have, may_choose)):
+        if known and _place(place, letter) and not _is_option(place, options):
+            return True, "the place of the choice"
     if _any_order(have, want):
         return True, "the same elements in another order"
     if _same_amount(have, want):
@@ -44,13 +51,18 @@ def _place(text: str, lettered: str) -> bool:
     return words in (str(place), ORDINALS[place - 1]) or roman(text) == place
 
 
+def _is_option(text: str, options: Sequence[str] | None) -> bool:
+    """Whether a text is that of an option: `2` is then no place."""
+    return any(grade(text, content).correct for content in contents_of(options or ()))
+
+
 def _any_order(have: str, want: str) -> bool:
     one, other = collection(have), collection(want)
     if one is None or other is None or {one.brackets, other.brackets} & {"()"} or not _is_list(one, other):
         return False
     left = list(other.elements)
     for element in one.elements:
-        place = next((place for place, each in enumerate(left) if as_the_judge(element, each)[0]), None)
+        place = next((place for place, each in enumerate(left) if as_the_judge(element, each, None, False)[0]), None)
         if place is None:
             return False
         del left[place]

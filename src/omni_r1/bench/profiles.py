@@ -4,12 +4,13 @@ A verdict says beside right or wrong whether there was anything to read: `parsed
 choice where one is asked for, no number where a number is. docs/omni-bench.md says each profile in words.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from omni_r1.bench import quantities
 from omni_r1.bench.lenient import as_the_judge
+from omni_r1.bench.sequences import same_step, steps_of
 from omni_r1.bench.suites.suite import Item
 from omni_r1.bench.suites.written_options import options_in
 from omni_r1.perpo.grading import grade
@@ -69,19 +70,27 @@ def relaxed(answer: str, gold: str, item: Item) -> Verdict:
         parts = [relaxed(one, other, item) for one, other in zip(given.elements, wanted.elements, strict=True)]
         wrong = next((part for part in parts if not part.correct), None)
         return wrong or Verdict(True, "every element")
-    want = quantities.read(gold)
+    numbers = both_numbers(answer, gold, item)
+    if isinstance(numbers, Verdict):
+        return numbers
+    have, want = numbers
+    if is_year(gold) or want.value == 0:
+        return Verdict(have.value == want.value, "a year, exactly" if want.value else "zero, exactly")
+    near = any(abs(value - want.value) <= TOLERANCE * abs(want.value) for value in quantities.scaled(have, want))
+    return Verdict(near, "within 5 %" if near else "more than 5 % off")
+
+
+def both_numbers(answer: str, gold: str, item: Item) -> tuple[quantities.Number, quantities.Number] | Verdict:
+    """The answer's and gold's, or where a tolerance has nothing to compare, the verdict of the strict rules."""
+    want, have = quantities.read(gold), quantities.given(answer)
     if want is None:
         return strict(answer, gold, item)
-    have = quantities.read(answer)
     if have is None:
         found = grade(answer, gold)
         return Verdict(found.correct, found.reason if found.correct else "no number", found.correct)
     if not quantities.comparable(have, want):
         return Verdict(False, f"{have.unit} is not {want.unit}")
-    if is_year(gold) or want.value == 0:
-        return Verdict(have.value == want.value, "a year, exactly" if want.value else "zero, exactly")
-    near = any(abs(value - want.value) <= TOLERANCE * abs(want.value) for value in quantities.scaled(have, want))
-    return Verdict(near, "within 5 %" if near else "more than 5 % off")
+    return have, want
 
 
 def is_year(gold: str) -> bool:
@@ -99,7 +108,7 @@ def number(answer: str, gold: str, item: Item) -> Verdict:
 
 def mathvista(answer: str, gold: str, item: Item) -> Verdict:
     """MathVista's normalisation by the answer's type, then equality; not its nearest option, which is a guess."""
-    if item.options is not None:
+    if item.options is not None or (item.kind is None and options_in(item.text) is not None):
         return by_choice(answer, gold, item)
     if item.kind == "list":
         if None in (collection(canonical(gold)), listed := collection(canonical(answer))):
@@ -107,11 +116,10 @@ def mathvista(answer: str, gold: str, item: Item) -> Verdict:
         return strict(answer, gold, item)
     if item.kind not in ("integer", "float"):
         return strict(answer, gold, item)
-    want, have = quantities.read(gold), quantities.read(answer)
-    if want is None or have is None:
-        return Verdict(False, "no number", have is not None)
-    if not quantities.comparable(have, want):
-        return Verdict(False, f"{have.unit} is not {want.unit}")
+    numbers = both_numbers(answer, gold, item)
+    if isinstance(numbers, Verdict):
+        return numbers
+    have, want = numbers
     if item.kind == "integer":
         return Verdict(int(have.value) == int(want.value), "whole numbers, cut off")
     digits = 1 if item.precision is None else item.precision
@@ -128,23 +136,10 @@ def sequence(answer: str, gold: str, item: Item) -> Verdict:
     return Verdict(correct, reason, bool(have), right / len(want) if want else 0.0)
 
 
-def steps_of(text: str) -> Sequence[str]:
-    """The steps of a list in any of its spellings: brackets, commas, arrows, lines, or single words with spaces."""
-    said = canonical(text.strip().replace("\n", ", ")).strip("[](){}")
-    found = collection(said)
-    if found is not None:
-        return found.elements
-    words = said.split()
-    return words if len(words) > 1 and all(len(word) <= 12 for word in words) else [said] if said else []
-
-
-def same_step(one: str, other: str) -> bool:
-    return same_text(one.strip("\"' "), other.strip("\"' "))
-
-
 def like_the_judge(answer: str, gold: str, item: Item) -> Verdict:
     """The paper's judge as rules: strict, and rounding, conversion of units, any order of a list, places of choices."""
-    correct, reason = as_the_judge(answer, gold, item.options)
+    options = item.options or options_in(item.text)
+    correct, reason = as_the_judge(answer, gold, options, options is not None or not item.text)
     return Verdict(correct, reason)
 
 

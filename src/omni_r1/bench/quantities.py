@@ -1,15 +1,19 @@
 """Numbers as a tolerance needs them: a value to calculate with, and what its unit is worth."""
 
 import math
+import re
 from fractions import Fraction
 from typing import NamedTuple
 
 from omni_r1.perpo.grading import quantities, units
+from omni_r1.perpo.grading.answer import value_of
 from omni_r1.perpo.grading.canonical import LONGEST, canonical, split_top
+from omni_r1.perpo.grading.choices import choice
 from omni_r1.perpo.grading.evaluate import exact, numeric
 from omni_r1.perpo.grading.expressions import NotAnExpression, TooLarge, parse
 
 PERCENT = f"{units.PERCENT}^1"
+_YEARS = re.compile(rf"(?:19|20)\d\d/(?:(?:19|20)?\d\d)|{quantities.DECADE.pattern}")  # no share, and no seconds
 # What a unit is worth in the first of its kind. Only what has one meaning: no ounces, no gallons, no temperatures.
 _SCALES: tuple[dict[str, Fraction], ...] = (
     {
@@ -37,13 +41,15 @@ def read(text: str) -> Number | None:
         return None
     said = canonical(text)
     try:
-        found = quantities.quantity(said) or quantities.constant(said)
+        found = _quantity(said)
         if found is None and len(parts := split_top(said, r"\s*=\s*")) > 1:  # x = 3
-            found = quantities.quantity(parts[-1]) or quantities.constant(parts[-1])
+            found = _quantity(parts[-1])
         if found is None:
             return None
         value = exact(found.value)
-    except (TooLarge, ZeroDivisionError):
+        if value is not None:
+            float(value)  # overflows where no float holds it
+    except (TooLarge, ZeroDivisionError, OverflowError):
         return None
     if value is None:
         measured = numeric(found.value, {})
@@ -51,6 +57,20 @@ def read(text: str) -> Number | None:
             return None
         value = Fraction(measured.real)
     return Number(value, found.unit)
+
+
+def _quantity(text: str) -> quantities.Quantity | None:
+    return None if _YEARS.fullmatch(text) else quantities.constant(text)
+
+
+def given(answer: str) -> Number | None:
+    """The number an answer gives, also after words such as "there are", or behind the letter of a choice."""
+    if len(answer) > LONGEST:
+        return None
+    said = canonical(answer)
+    labelled = choice(said)
+    texts = (said, value_of(said), labelled.content if labelled is not None else "")
+    return next((found for found in map(read, texts) if found is not None), None)
 
 
 def comparable(one: Number, other: Number) -> bool:

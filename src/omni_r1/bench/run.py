@@ -15,6 +15,7 @@ from typing import Any
 
 from omni_r1.bench.endpoint import Endpoint
 from omni_r1.bench.judge import Judge
+from omni_r1.bench.profiles import judged_by
 from omni_r1.bench.records import agreement, also, opinion_into, original_line, record_answer
 from omni_r1.bench.statistics import summarise
 from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
@@ -26,7 +27,6 @@ from omni_r1.generate.runner import Answered, Task, answer, open_backend, sampli
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
-from omni_r1.perpo.grading import grade
 from omni_r1.run_record import CONTROL, JUDGED, ORIGIN, RESULTS, SUMMARY
 
 TIMING = ("tokens_per_second", "seconds")
@@ -196,12 +196,14 @@ def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions) -> d
         verdicts = {row.pop("id"): row for row in map(dict, log.rows)}
         left = [item for item in suite.questions if item.id not in verdicts]
         if left:
+            items = {item.id: item for item in left}
             omni = load(str(options.control_path), device=options.devices[0], dtype=options.dtype)
             backend = TransformersBackend(omni, options.batch_size)
             alone = replace(options, num_samples=1, append_boi=False, device=options.devices[0])
             for one in answers(omni, backend, tasks_of(left, alone), alone, "control"):
-                said, item = one.completion.answer, one.task.question
-                verdict = {"answer": said, "correct": grade(said, item.gold or "").correct}
+                said, item = one.completion.answer, items[one.task.question.id]
+                correct = judged_by(options.profile or item.profile, said, item).correct
+                verdict = {"answer": said, "correct": correct}
                 verdicts[item.id] = verdict | {"error": one.completion.error}
                 log.append({"id": item.id, **verdicts[item.id]})
     return verdicts

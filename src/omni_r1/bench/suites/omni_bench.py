@@ -1,22 +1,26 @@
 """Omni-Bench: one parquet of `question`, `image` and `answer`, whose sources and Uni-Tasks are told by a rule of ours.
 
-Optional columns: `id`, `task` (the Uni-Task), a column that names the source (`sources.source_of`), `options`, and
-`steps`, the gold step pictures. docs/omni-bench.md says what becomes of each quirk of the published file.
+Optional columns: `id`, `task` (the Uni-Task), a column that names the source (`sources.source_of`), `options`, those
+of MathVista, and `steps`, the gold step pictures. docs/omni-bench.md says what becomes of each quirk of the published
+file.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from omni_r1.bench.sequences import steps_of
 from omni_r1.bench.suites.files import Files
+from omni_r1.bench.suites.mathvista import typed
 from omni_r1.bench.suites.rows import Row, read, with_marks
 from omni_r1.bench.suites.sources import COLUMNS, IDS, SOURCES, source_of
 from omni_r1.bench.suites.suite import Item
-from omni_r1.errors import InputError
+from omni_r1.bench.suites.written_options import options_in
 from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.choices import choice
 
 HUB, SPLIT = "ModalityDance/Omni-Bench", None
 REQUIRED = ("question", "image", "answer")
-OPTIONAL = ("id", "task", "steps", "options")
+OPTIONAL = ("id", "task", "steps", "options", "choices", "answer_type", "precision")  # the last three: MathVista's
 
 
 def questions(files: Files, source_column: str | None = None) -> list[Item]:
@@ -29,24 +33,28 @@ def questions(files: Files, source_column: str | None = None) -> list[Item]:
 
 def item_of(row: Row, source_column: str | None = None) -> Item:
     """A row as a question. Raises InputError naming the field at fault."""
-    gold = row.gold("answer") if row.data.get("answer") is not None else None
     task, text = row.text("task"), row.text("question", required=True) or ""
-    if gold is None:
-        raise InputError("is missing", field="answer")
+    gold = row.gold("answer")
+    options: Sequence[str] | None = row.texts("options")
     pictures = row.pictures("image")
     steps = row.pictures("steps") if row.data.get("steps") is not None else []
     source = source_of(row.data, source_column)
     origin = SOURCES.get(source or "")
-    item = Item("", with_marks(text, pictures), pictures, task, gold, steps, source=source)
+    item = Item("", with_marks(text, pictures), pictures, task, gold, steps, source=source, options=options)
     if origin is None:
-        return replace(item, options=row.texts("options"))
-    return replace(item, task=task or origin.task, profile=profile_of(source, gold), options=row.texts("options"))
+        return item
+    profile = profile_of(source, gold)
+    if profile in ("choice", "mathvista"):
+        options = options or row.texts("choices") or options_in(text)
+    kind, precision = typed(row, gold) if source == "mathvista" else (None, None)
+    task = task or origin.task
+    return replace(item, task=task, profile=profile, options=options, kind=kind, precision=precision)
 
 
 def profile_of(source: str | None, gold: str) -> str:
     """Its source's, but for what a source has of another kind: a letter among numbers, a number among sequences."""
     if source in ("geometry3k", "mathvista") and choice(canonical(gold)) is not None:
         return "choice"
-    if source == "vicbench" and len(canonical(gold).split()) == 1 and "," not in gold:
+    if source == "vicbench" and len(steps_of(gold)) == 1:
         return "number"
     return SOURCES[source or ""].profile

@@ -47,9 +47,9 @@ class Row:
         return found
 
     def gold(self, field: str) -> str:
-        """The gold answer: any one value as text."""
+        """The gold answer: any one value as text, which is not blank."""
         value = self.data.get(field)
-        if value is None:
+        if value is None or not str(value).strip():
             raise InputError("is missing", field=field)
         if len(told := str(value)) > LONGEST_PROMPT:
             raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)

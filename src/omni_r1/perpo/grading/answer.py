@@ -70,10 +70,10 @@ def _assigned(text: str) -> tuple[str | None, str] | None:
         return _one_name(first), last
     if len(rest) == 1 and _NAME.fullmatch(last) and quantities.constant(first):  # 3 = x
         return _one_name(last), first
-    return (None, last) if quantities.constant(first) else None
+    return (None, last) if quantities.constant(first) or quantities.is_range(first) else None  # 5 - 3 = 2
 
 
-def _value_of(text: str) -> str:
+def value_of(text: str) -> str:
     """The value an answer gives: after the last `=`, or after words such as "there are"."""
     assigned = _assigned(text)
     if assigned is not None:
@@ -115,7 +115,7 @@ def _yes_no(answer: str, gold: str) -> Verdict | None:
 
 
 def _ratio(answer: str, gold: str) -> Verdict | None:
-    gold, answer = ungrouped(gold), _value_of(ungrouped(answer))
+    gold, answer = ungrouped(gold), value_of(ungrouped(answer))
     clock = _CLOCK.fullmatch(gold)
     if clock:
         have = _CLOCK.fullmatch(answer)
@@ -239,12 +239,18 @@ def _tree(text: str) -> Tree | None:
 
 def _number(answer: str, gold: str) -> Verdict | None:
     want = quantities.quantity(gold) or quantities.constant(gold)
-    if want is None or (want.unit is None and not _expression_like(gold) and not quantities.quantity(gold)):
+    if (
+        want is None
+        or quantities.DECADE.fullmatch(gold)
+        or (want.unit is None and not _expression_like(gold) and not quantities.quantity(gold))
+    ):
         return None
-    for text in dict.fromkeys((answer, _value_of(answer))):
+    for text in dict.fromkeys((answer, value_of(answer))):
         have = quantities.quantity(text) or quantities.constant(text)
         if have is None:
             continue
+        if want.unit is None and quantities.DECADE.fullmatch(text):
+            return False, "a decade is no number"
         if have.counted and want.unit is None and have.value != ONE and not is_plural(have.counted):
             return False, f"what is meant by {have.counted!r} is not clear"
         return quantities.same_quantity(have, want)
@@ -253,12 +259,13 @@ def _number(answer: str, gold: str) -> Verdict | None:
     labelled = choices.choice(answer)
     if labelled is not None and labelled.content:
         return _grade(labelled.content, gold).correct, "compared by the content after the letter"
-    have_tree = _tree(_value_of(answer)) if want.unit is None and _expression_like(answer) else None
+    have_tree = _tree(value_of(answer)) if want.unit is None and _expression_like(answer) else None
     return algebra.equal(have_tree, want.value) if have_tree is not None else (False, "not a number")
 
 
-_NOT_MATHS = re.compile(  # a range or a score; words joined by a slash or a hyphen; a move in chess
-    r"\d+ ?- ?\d+|[^\W\d_]{2,}(?: ?[/-] ?[^\W\d_]{2,})+|[KQRBN]?[a-h]?[1-8]?[x-]?[a-h][1-8](?:=?[QRBN])?[+#]?"
+_NOT_MATHS = re.compile(  # a range, a date or a decade; words joined by a slash or a hyphen; a move in chess
+    rf"{quantities.RANGE.pattern}|{quantities.DECADE.pattern}|"
+    r"[^\W\d_]{2,}(?: ?[/-] ?[^\W\d_]{2,})+|[KQRBN]?[a-h]?[1-8]?[x-]?[a-h][1-8](?:=?[QRBN])?[+#]?"
 )
 
 

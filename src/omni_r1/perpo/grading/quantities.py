@@ -39,6 +39,11 @@ _WORD = re.compile(
     r"(?P<sign>-|minus |negative )?\s*(?P<word>" + "|".join(NUMBER_WORDS) + r")\b(?P<rest>.*)", re.I | re.DOTALL
 )
 _ORDINAL = re.compile(r"(st|nd|rd|th)\b", re.IGNORECASE)
+_END = r"\d[\d,]*(?:\.\d+)?"
+RANGE = re.compile(  # numbers that hyphens join: a range, a score, an order; or a date with slashes
+    rf"{_END}(?: ?- ?{_END})+|\d{{4}}/\d\d?/\d\d?(?!\d)|\d\d?/\d\d?/\d\d(?:\d\d)?(?!\d)"
+)
+DECADE = re.compile(r"(?:1[89]|20)\d0s")  # no seconds
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,13 @@ def _tail(value: Fraction, rest: str, glued: bool, money: bool) -> Quantity | No
     counted = re.sub(r"^(of )?(the )?", "", rest) if rest.startswith(("of ", "the ")) else rest
     unit = units.unit_of(counted)
     return Quantity(_tree(value), unit, counted) if unit is not None else None
+
+
+def is_range(text: str) -> bool:
+    """Whether a text is a range or a date, with or without a known unit: nothing in it is subtracted or divided."""
+    text = ungrouped(text)
+    found = RANGE.match(text)
+    return found is not None and (found.end() == len(text) or units.known_unit(text[found.end() :]) is not None)
 
 
 def _expression(text: str) -> Quantity | None:
@@ -163,8 +175,8 @@ def quantity(text: str) -> Quantity | None:
 
 
 def constant(text: str) -> Quantity | None:
-    """A quantity whose value may be any expression without variables. Raises TooLarge."""
-    found = quantity(text) or _expression(ungrouped(text))
+    """A quantity whose value may be any expression without variables; no range. Raises TooLarge."""
+    found = quantity(text) or (None if is_range(text) else _expression(ungrouped(text)))
     return found if found is not None and not symbols(found.value) else None
 
 

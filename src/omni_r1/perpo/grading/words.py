@@ -29,13 +29,14 @@ def roman(text: str) -> int | None:
 def text_key(text: str) -> str:
     """What two equal texts share: case, spacing, final punctuation, a leading article and hyphens do not count.
 
-    Between two digits a space or hyphen does count.
+    Between two digits a space or hyphen does count, and so does a minus sign.
     """
     text = text.casefold().replace("{", "").replace("}", "").rstrip(" .?")
     if re.search(r"[^\W\d_]{2} ?[!?]+$", text):  # n! is a factorial
         text = text.rstrip(" .?!")
     text = re.sub(r"^(the|a|an) (?=\w\w)", "", text)
-    return re.sub(r"(?<!\d)[\s-]+(?=\w)|(?<=\w)[\s-]+(?!\d)|(?<=\d)[\s]+(?=-)|(?<=-)[\s]+(?=\d)", "", text)
+    text = re.sub(r"\s*-\s*", "-", text)
+    return re.sub(r"(?<!\d)\s+(?=\w)|(?<=\w)[\s-]+(?!\d)|(?<=[^\W\d])-(?=\d)|(?<!\d)-(?=[^\W\d])", "", text)
 
 
 # The bishop b and the pawn on file b: the one place where a move's case counts.
