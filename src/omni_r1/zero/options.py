@@ -20,6 +20,7 @@ class BootstrapOptions:
     split: str = option("train", help="split to read of parquet and of the hub")
     revision: str | None = option(None, help="commit, tag or branch of a data set of the hub; none is its newest")
     limit: int | None = option(None, help="only the first so many rows of each config or file")
+    max_rows: int | None = option(None, help="end when so many rows are written")
     template: Template = option("plain", help="how a row is laid out that is written")
     draw_as: Literal["trace", "caption"] = option(
         "trace", help="what a step is drawn below: the row as it is written, or the question's pictures and captions"
@@ -70,7 +71,7 @@ class BootstrapOptions:
     )
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "limit", "max_steps", "max_length", "candidates", "chunk_size")
+        at_least(self, 1, "limit", "max_rows", "max_steps", "max_length", "candidates", "chunk_size")
         at_least(self, 0, "seed", "max_flat", "min_looks", "min_changed", "min_votes", "max_rejects", "top_k")
         at_least(self, 0, "guidance_scale")
         if not all(self.config_names):

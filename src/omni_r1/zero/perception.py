@@ -45,7 +45,7 @@ def open_looks(options: BootstrapOptions, omni: Omni, folder: Path, source: Sour
 def question_pictures(options: BootstrapOptions, omni: Omni, source: Source, pictures: PictureCodes) -> list[Codes]:
     """Codes of the first pictures of the questions, in their order; those that cannot be used are left out."""
     found: list[Codes] = []
-    for _, item in read(source, options.format, omni.vocabulary, limit=options.limit):
+    for _, item in read(source, options.format, omni.vocabulary, limit=options.limit, text_only=True):
         parts = [part for part in item.question if isinstance(part, Picture)] if isinstance(item, Sample) else []
         keys = [pictures.ask(part.data) for part in parts]
         while pictures.busy:
