@@ -31,7 +31,7 @@ from omni_r1.perpo.reward.perception import code_distances
 from omni_r1.run_record import describe_run
 from omni_r1.trajectory import interleave
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, commonest, looks
+from omni_r1.zero.choose import changed, choose, commonest, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw
 from omni_r1.zero.options import BootstrapOptions
 
@@ -39,7 +39,7 @@ CHOOSERS = ("first", "confidence", "votes", "agreement", "answer")
 # Score -> thresholds tried; a drawing is kept where its score is no less.
 FILTERS: dict[str, tuple[float, ...]] = {
     "varied": (1 / 128, 3 / 128),  # 1 less the share of the commonest code
-    "looks": (0.1, 0.5, 0.9),
+    "perception": (0.1, 0.5, 0.9),
     "changed": (1 / 128, 3 / 128),
     "confidence": (-0.1, -0.03, -0.01),
     "votes": (0.5, 0.75, 1.0),
@@ -103,8 +103,8 @@ def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
     drawn, _ = draw(rows, backend, options)
     out = []
     for row, (task, grid), [first], others in zip(rows, wanted, greedy, drawn, strict=True):
-        for each, score in zip(others, looks(others, band, distances), strict=True):
-            each.looks, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
+        for each, score in zip(others, perception_scores(others, band, distances), strict=True):
+            each.perception, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
         right = verdicts(omni, [first, *others], grid)
         out.append(Judged(task, right[0], others, right[1:]))
     for found, agreements in zip(out, step_agreements(rows, drawn, options, likely), strict=True):

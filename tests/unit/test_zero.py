@@ -23,7 +23,7 @@ from omni_r1.trajectory import Image, Text
 from omni_r1.vocabulary import Vocabulary
 from omni_r1.zero import run as zero
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, commonest, fault, looks
+from omni_r1.zero.choose import changed, choose, commonest, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, captions, draw, prompt_of, trace
 from omni_r1.zero.options import BootstrapOptions
 from omni_r1.zero.validate import validate
@@ -123,10 +123,10 @@ def test_candidates_are_those_of_their_seeds_alone(omni):
 def test_scores_and_faults():
     assert commonest((1, 1, 1, 2)) == 0.75
     assert changed((1, 2, 3, 4), [Image((1, 2, 3, 5)), Image((0, 0, 0, 0))]) == 0.25 and changed((1,), []) == 1
-    given = one(1, 1, 1, 2, looks=0.3, changed=0.25, votes=0.5, agreement=-0.1, answer_gain=0.2)
+    given = one(1, 1, 1, 2, perception=0.3, changed=0.25, votes=0.5, agreement=-0.1, answer_gain=0.2)
     for name, value, reason in [
         ("max_flat", 0.7, "flat"),
-        ("min_looks", 0.4, "unlike-pictures"),
+        ("min_perception", 0.4, "unlike-pictures"),
         ("min_changed", 0.3, "copy"),
         ("min_confidence", -0.5, "unsure"),
         ("min_votes", 0.6, "disputed"),
@@ -135,7 +135,7 @@ def test_scores_and_faults():
     ]:
         assert fault(given, BootstrapOptions(**NEEDED, **{name: value})) == reason
     assert fault(given, BootstrapOptions(**NEEDED)) is None
-    assert fault(one(1, 2), BootstrapOptions(**NEEDED, min_looks=0.9)) is None
+    assert fault(one(1, 2), BootstrapOptions(**NEEDED, min_perception=0.9)) is None
 
 
 def test_which_one_is_taken():
@@ -153,11 +153,11 @@ def test_which_one_is_taken():
     assert choose([found[2], found[2]], sound[:2], "votes") == 0
 
 
-def test_looks_are_the_band_s(omni):
+def test_perception_scores_are_the_band_s(omni):
     codebook = omni.model.model.vqmodel.quantize.embedding.weight.detach()
     generator = torch.Generator().manual_seed(0)
     band = Band.learn(torch.randint(64, (200, 16), generator=generator), codebook)
-    usual, flat = looks([one(*range(16)), one(*[3] * 16)], band, code_distances(codebook))
+    usual, flat = perception_scores([one(*range(16)), one(*[3] * 16)], band, code_distances(codebook))
     assert usual > 0.5 > flat
 
 
@@ -390,6 +390,6 @@ def test_options_that_contradict(changed, field):
 
 
 def test_a_band_that_is_not_there(run, tmp_path, capsys):
-    assert run(chains(tmp_path / "in", 3), tmp_path / "out", "--min-looks", "0.1") == 2
-    assert "field 'min_looks': needs a perception_band.json, or band questions" in capsys.readouterr().err
-    assert run(chains(tmp_path / "in", 3), tmp_path / "two", "--min-looks", "0", "--band", "questions") == 0
+    assert run(chains(tmp_path / "in", 3), tmp_path / "out", "--min-perception", "0.1") == 2
+    assert "field 'min_perception': needs a perception_band.json, or band questions" in capsys.readouterr().err
+    assert run(chains(tmp_path / "in", 3), tmp_path / "two", "--min-perception", "0", "--band", "questions") == 0

@@ -52,7 +52,7 @@ class Candidate:
     seed: int
     confidence: float
     votes: float = 0.0
-    looks: float | None = None
+    perception: float | None = None
     changed: float | None = None
     agreement: float | None = None
     answer_gain: float | None = None

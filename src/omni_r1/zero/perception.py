@@ -23,23 +23,25 @@ from omni_r1.zero.options import BootstrapOptions
 MOST = 2048  # pictures a band is learned from
 
 
-class Looks(NamedTuple):
+class Calibration(NamedTuple):
     """A band, and the distances between codes that its energies are made of."""
 
     band: Band
     distances: Tensor
 
 
-def open_looks(options: BootstrapOptions, omni: Omni, folder: Path, source: Source, pictures: PictureCodes) -> Looks:
+def calibrate(
+    options: BootstrapOptions, omni: Omni, folder: Path, source: Source, pictures: PictureCodes
+) -> Calibration:
     """Raises InputError where there is no band, or no picture to learn one from."""
     judge = load_judge(omni, folder)
     if options.band == "checkpoint":
         if judge.band is None:
-            raise InputError(f"needs a {BAND}, or band questions", file=folder, field="min_looks")
+            raise InputError(f"needs a {BAND}, or band questions", file=folder, field="min_perception")
         judge.band.check(judge.codebook)
-        return Looks(judge.band, judge.distances)
+        return Calibration(judge.band, judge.distances)
     codes = torch.tensor(question_pictures(options, omni, source, pictures))
-    return Looks(Band.learn(codes, judge.codebook), judge.distances)
+    return Calibration(Band.learn(codes, judge.codebook), judge.distances)
 
 
 def question_pictures(options: BootstrapOptions, omni: Omni, source: Source, pictures: PictureCodes) -> list[Codes]:

@@ -34,14 +34,14 @@ from omni_r1.perpo.grading import grade
 from omni_r1.run_record import DRAWINGS, progress
 from omni_r1.trajectory import IMAGE_MARK, TAGS, Image, Segment, Text, extract_answer
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, fault, looks
+from omni_r1.zero.choose import changed, choose, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw, lead_of, trace
 from omni_r1.zero.options import BootstrapOptions
-from omni_r1.zero.perception import Looks, open_looks
+from omni_r1.zero.perception import Calibration, calibrate
 from omni_r1.zero.split import reaches, split
 from omni_r1.zero.validate import validate
 
-SCORES = ("confidence", "votes", "changed", "looks", "agreement", "answer_gain")
+SCORES = ("confidence", "votes", "changed", "perception", "agreement", "answer_gain")
 # These decide nothing, or are in made_of.
 HOW = {"input", "model_path", "output_path", "configs", "revision", "max_rejects", "batch_size", "device", "cache_path"}
 HOW |= {"compile", "tensor_parallel_size"}
@@ -68,12 +68,17 @@ class Bootstrapper:
         options: BootstrapOptions,
         backend: Backend,
         pictures: PictureCodes,
-        looks: Looks | None,
+        calibration: Calibration | None,
         likely: Likelihood | None,
         drawn_by: str,
     ) -> None:
         self.options, self.backend, self.pictures = options, backend, pictures
-        self.vocabulary, self.looks, self.likely, self.drawn_by = backend.vocabulary, looks, likely, drawn_by
+        self.vocabulary, self.calibration, self.likely, self.drawn_by = (
+            backend.vocabulary,
+            calibration,
+            likely,
+            drawn_by,
+        )
         asked = options.reaches_answer
         self.reaching = options.format == "m3cot" if asked is None else asked
 
@@ -172,11 +177,11 @@ class Bootstrapper:
         for row, candidates in zip(rows, drawn, strict=True):
             for one in candidates:
                 one.changed = changed(one.codes, [*row.pictures, *row.drawings])
-        if self.looks is not None and drawn:
-            scores = iter(looks([one for candidates in drawn for one in candidates], *self.looks))
+        if self.calibration is not None and drawn:
+            scores = iter(perception_scores([one for candidates in drawn for one in candidates], *self.calibration))
             for candidates in drawn:
                 for one in candidates:
-                    one.looks = next(scores)
+                    one.perception = next(scores)
         if self.likely is not None and self.options.asking_for_words:
             for candidates, found in zip(drawn, step_agreements(rows, drawn, self.options, self.likely), strict=True):
                 for one, agreement in zip(candidates, found, strict=True):
@@ -246,13 +251,12 @@ def bootstrap(options: BootstrapOptions) -> int:
     try:
         if not folder.finished:
             name = hashlib.sha256(json.dumps(drawn_by).encode()).hexdigest()[:12]
-            likely = (
-                _likelihood(options, omni, backend) if options.asking_for_words or options.asking_for_answers else None
-            )
-            seen = (
-                open_looks(options, omni, folder_of_model, source, pictures) if options.min_looks is not None else None
-            )
-            _fill(folder, source, Bootstrapper(options, backend, pictures, seen, likely, name), omni, options)
+            asking = options.asking_for_words or options.asking_for_answers
+            likely = _likelihood(options, omni, backend) if asking else None
+            scale = None
+            if options.min_perception is not None:
+                scale = calibrate(options, omni, folder_of_model, source, pictures)
+            _fill(folder, source, Bootstrapper(options, backend, pictures, scale, likely, name), omni, options)
             _finish(folder, source, omni, options)
     finally:
         pictures.close()
