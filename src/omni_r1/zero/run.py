@@ -73,12 +73,8 @@ class Bootstrapper:
         drawn_by: str,
     ) -> None:
         self.options, self.backend, self.pictures = options, backend, pictures
-        self.vocabulary, self.calibration, self.likely, self.drawn_by = (
-            backend.vocabulary,
-            calibration,
-            likely,
-            drawn_by,
-        )
+        self.vocabulary, self.drawn_by = backend.vocabulary, drawn_by
+        self.calibration, self.likely = calibration, likely
         asked = options.reaches_answer
         self.reaching = options.format == "m3cot" if asked is None else asked
 
