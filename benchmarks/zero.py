@@ -31,7 +31,7 @@ from omni_r1.perpo.reward.perception import code_distances
 from omni_r1.run_record import describe_run
 from omni_r1.trajectory import interleave
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, commonest, looks
+from omni_r1.zero.choose import changed, choose, commonest, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw
 from omni_r1.zero.options import BootstrapOptions
 
@@ -39,7 +39,7 @@ CHOOSERS = ("first", "confidence", "votes", "agreement", "answer")
 # Score -> thresholds tried; a drawing is kept where its score is no less.
 FILTERS: dict[str, tuple[float, ...]] = {
     "varied": (1 / 128, 3 / 128),  # 1 less the share of the commonest code
-    "looks": (0.1, 0.5, 0.9),
+    "perception": (0.1, 0.5, 0.9),
     "changed": (1 / 128, 3 / 128),
     "confidence": (-0.1, -0.03, -0.01),
     "votes": (0.5, 0.75, 1.0),
@@ -99,12 +99,12 @@ def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
             asked_about = tuple(interleave(one.question, [picture]))
             rows.append(Traced(f"{number}", asked_about, thoughts, "", one.answer, drawings=steps[:place]))
             wanted.append((one.task, step.grid))
-    greedy = draw(rows, backend, replace(plain, guidance_scale=asked.guidance_scale))
-    drawn = draw(rows, backend, options)
+    greedy, _ = draw(rows, backend, replace(plain, guidance_scale=asked.guidance_scale))
+    drawn, _ = draw(rows, backend, options)
     out = []
     for row, (task, grid), [first], others in zip(rows, wanted, greedy, drawn, strict=True):
-        for each, score in zip(others, looks(others, band, distances), strict=True):
-            each.looks, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
+        for each, score in zip(others, perception_scores(others, band, distances), strict=True):
+            each.perception, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
         right = verdicts(omni, [first, *others], grid)
         out.append(Judged(task, right[0], others, right[1:]))
     for found, agreements in zip(out, step_agreements(rows, drawn, options, likely), strict=True):
@@ -138,9 +138,11 @@ def share(values: Sequence[bool]) -> str:
 
 
 def tables(steps: Sequence[Judged]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    chosen = {by: [choose(step.candidates, [None] * len(step.right), by) for step in steps] for by in CHOOSERS}
+    asked = any(one.answer_gain is not None for step in steps for one in step.candidates)
+    ways_to = [by for by in CHOOSERS if by != "answer" or asked]
+    chosen = {by: [choose(step.candidates, [None] * len(step.right), by) for step in steps] for by in ways_to}
     ways = {"greedy": [step.greedy for step in steps]}
-    for by in CHOOSERS:
+    for by in ways_to:
         ways[by] = [step.right[place or 0] for step, place in zip(steps, chosen[by], strict=True)]
     ways["any of them"] = [any(step.right) for step in steps]
     choosers = []
@@ -175,7 +177,8 @@ def main() -> None:
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
     found = {"run": run, "choosers": choosers, "filters": filters, "steps": [asdict(step) for step in steps]}
     write_atomic(asked.json_path, json.dumps(found) + "\n")
-    about = f"{len(steps)} steps of {asked.rows} questions, {asked.candidates} candidates, drawn as {asked.draw_as}"
+    flags = " ".join(f"--{name.replace('_', '-')} {getattr(asked, name)}" for name in ("rows", "candidates", "draw_as"))
+    about = f"{len(steps)} steps, `{flags}`"
     content = f"{about}; {made_with(run)}.\n\n{markdown(choosers)}\n{markdown(filters)}"
     print(content)
     if asked.page:

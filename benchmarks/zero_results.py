@@ -34,7 +34,7 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
         if gold:
             row["of_annotated"] = row["accuracy"] / gold
         manifests = [
-            json.loads(file.read_text()) for file in sorted((work / row["name"]).glob("*/drawn/manifest.json"))
+            json.loads(file.read_text()) for file in sorted((work / row["name"]).glob("**/drawn/manifest.json"))
         ]
         if manifests:
             row["rows_read"] = fmean(each["counts"]["read"] for each in manifests)

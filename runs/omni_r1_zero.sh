@@ -20,6 +20,13 @@ perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
 corpus="$python -m omni_r1.data.miniature.corpus"
+for setting in $settings; do
+    case $setting in
+    base | zero | annotated | text | unfiltered) ;;
+    *) echo "no setting $setting" >&2 && exit 2 ;;
+    esac
+done
+[ -d "$base" ] || { echo "no base model in $base: runs/miniature.sh makes it" >&2 && exit 2; }
 mkdir -p "$work"
 
 stage() { # NAME COMMAND...: run once, its output beside its work
@@ -41,9 +48,9 @@ learn() { # NAME DATA SEED OPTIONS...: PeSFT of the base model, and its bench
     measure "$1" "$work/$1/model"
 }
 
-drawing() { # NAME RECIPE MODEL SEED OPTIONS...
+drawing() { # NAME RECIPE MODEL OPTIONS...
     stage "$1/bootstrap" $omni bootstrap --config "configs/bootstrap/$2.yaml" --input "$work/chains.jsonl" \
-        --model-path "$3" --output-path "$work/$1/drawn" --seed "$4" "${@:5}"
+        --model-path "$3" --output-path "$work/$1/drawn" "${@:4}"
     stage "$1/report" $omni report --run-dir "$work/$1/drawn"
 }
 
@@ -55,9 +62,9 @@ reinforce() { # NAME DATA SEED OPTIONS...: PeRPO of what NAME's PeSFT left, and 
 }
 
 zero() { # SEED
-    drawing "zero-1/$1" miniature "$base" "$1"
-    learn "zero-1/$1" "$work/zero-1/$1/drawn" "$1"
-    drawing "zero-2/$1" miniature-again "$work/zero-1/$1/model" "$1"
+    drawing zero-1 miniature "$base" # greedy: the same for all seeds
+    learn "zero-1/$1" "$work/zero-1/drawn" "$1"
+    drawing "zero-2/$1" miniature-again "$work/zero-1/$1/model" --seed "$1"
     learn "zero-2/$1" "$work/zero-2/$1/drawn" "$1"
     reinforce zero-2 "$work/zero-2/$1/drawn" "$1"
 }
@@ -82,10 +89,9 @@ for setting in $settings; do
         annotated) gold annotated "$seed" "" ;;
         text) gold text "$seed" "--perception-weight 0" "--look none --mode text-only" ;;
         unfiltered) # every drawing is taken, whatever it is
-            drawing "unfiltered/$seed" miniature "$base" "$seed" --min-confidence=-1000
-            learn "unfiltered/$seed" "$work/unfiltered/$seed/drawn" "$seed"
+            drawing unfiltered miniature "$base" --min-confidence none
+            learn "unfiltered/$seed" "$work/unfiltered/drawn" "$seed"
             ;;
-        *) echo "no setting $setting" >&2 && exit 2 ;;
         esac
     done
 done

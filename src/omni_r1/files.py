@@ -237,6 +237,14 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | InputEr
                     yield number, InputError(f"malformed JSON: {error}", file=path, row=number)
 
 
+def whole_rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSONL file that this project wrote. Raises InputError for the first that is damaged."""
+    for _, row in read_jsonl(path):
+        if isinstance(row, InputError):
+            raise row
+        yield row
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Whatever the system refuses meanwhile becomes an InputError that names `path`."""

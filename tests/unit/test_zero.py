@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from corpora import cell, m3cot_row, picture, write_lines, write_m3cot
+from omni_r1 import shipped
 from omni_r1.cli import main
 from omni_r1.data.shards import TokenDataset
 from omni_r1.errors import InputError
@@ -19,9 +20,10 @@ from omni_r1.model import load
 from omni_r1.perpo.reward import Band
 from omni_r1.perpo.reward.perception import code_distances
 from omni_r1.trajectory import Image, Text
+from omni_r1.vocabulary import Vocabulary
 from omni_r1.zero import run as zero
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, commonest, fault, looks
+from omni_r1.zero.choose import changed, choose, commonest, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, captions, draw, prompt_of, trace
 from omni_r1.zero.options import BootstrapOptions
 from omni_r1.zero.validate import validate
@@ -109,21 +111,22 @@ def test_candidates_are_those_of_their_seeds_alone(omni):
     backend = TransformersBackend(omni, 4)
     options = BootstrapOptions(**NEEDED, do_sample=True, candidates=3)
     rows = [row(id=str(number), steps=(f"Step {number}.",)) for number in range(5)]
-    together = draw(rows, backend, options)
-    alone = draw(rows[3:4], backend, options)[0]
+    together, failed = draw(rows, backend, options)
+    [alone], _ = draw(rows[3:4], backend, options)
+    assert not failed
     assert [(each.codes, each.seed) for each in alone] == [(each.codes, each.seed) for each in together[3]]
     assert len({each.seed for found in together for each in found}) == 15
     assert all(len(each.codes) == 16 and each.confidence < 0 for found in together for each in found)
-    assert {each.votes for each in draw(rows, backend, BootstrapOptions(**NEEDED))[0]} == {1.0}
+    assert {each.votes for each in draw(rows, backend, BootstrapOptions(**NEEDED))[0][0]} == {1.0}
 
 
 def test_scores_and_faults():
     assert commonest((1, 1, 1, 2)) == 0.75
     assert changed((1, 2, 3, 4), [Image((1, 2, 3, 5)), Image((0, 0, 0, 0))]) == 0.25 and changed((1,), []) == 1
-    given = one(1, 1, 1, 2, looks=0.3, changed=0.25, votes=0.5, agreement=-0.1, answer_gain=0.2)
+    given = one(1, 1, 1, 2, perception=0.3, changed=0.25, votes=0.5, agreement=-0.1, answer_gain=0.2)
     for name, value, reason in [
         ("max_flat", 0.7, "flat"),
-        ("min_looks", 0.4, "unlike-pictures"),
+        ("min_perception", 0.4, "unlike-pictures"),
         ("min_changed", 0.3, "copy"),
         ("min_confidence", -0.5, "unsure"),
         ("min_votes", 0.6, "disputed"),
@@ -132,7 +135,7 @@ def test_scores_and_faults():
     ]:
         assert fault(given, BootstrapOptions(**NEEDED, **{name: value})) == reason
     assert fault(given, BootstrapOptions(**NEEDED)) is None
-    assert fault(one(1, 2), BootstrapOptions(**NEEDED, min_looks=0.9)) is None
+    assert fault(one(1, 2), BootstrapOptions(**NEEDED, min_perception=0.9)) is None
 
 
 def test_which_one_is_taken():
@@ -150,11 +153,11 @@ def test_which_one_is_taken():
     assert choose([found[2], found[2]], sound[:2], "votes") == 0
 
 
-def test_looks_are_the_band_s(omni):
+def test_perception_scores_are_the_band_s(omni):
     codebook = omni.model.model.vqmodel.quantize.embedding.weight.detach()
     generator = torch.Generator().manual_seed(0)
     band = Band.learn(torch.randint(64, (200, 16), generator=generator), codebook)
-    usual, flat = looks([one(*range(16)), one(*[3] * 16)], band, code_distances(codebook))
+    usual, flat = perception_scores([one(*range(16)), one(*[3] * 16)], band, code_distances(codebook))
     assert usual > 0.5 > flat
 
 
@@ -162,7 +165,7 @@ def test_likelihoods_are_those_of_the_sampler(omni):
     likely = Likelihood(omni, 2)
     options = BootstrapOptions(**NEEDED, do_sample=True, candidates=3)
     rows = [row(id=str(number)) for number in range(2)]
-    drawn = draw(rows, TransformersBackend(omni, 8), options)
+    drawn, _ = draw(rows, TransformersBackend(omni, 8), options)
     for each, candidates in zip(rows, drawn, strict=True):
         before = prompt_of(each, options, omni.vocabulary)
         tokens = [omni.vocabulary.codes_to_tokens(torch.tensor([one.codes]))[0].tolist() for one in candidates]
@@ -174,6 +177,29 @@ def test_likelihoods_are_those_of_the_sampler(omni):
     gains = answer_gains(finished, options, likely)
     assert len(gains) == 2 and all(map(torch.tensor(gains).isfinite().tolist().__getitem__, range(2)))
     assert answer_gains(finished, replace(options, template="templated"), likely) != gains
+
+
+@pytest.mark.parametrize("template", ["plain", "templated"])
+@pytest.mark.parametrize("answer", ["blue", "B", "7", "12", "1", "s", "(3, 4)", "-2.5", "a buoy"])
+def test_the_answer_is_what_is_asked_for(template, answer):
+    """The words of the conclusion, which say it already, are in neither part."""
+    vocabulary = Vocabulary.from_checkpoint(shipped.MODEL)
+    drawn = row(answer=answer, conclusion=f"The answer is {answer}.", question=(Text("What? "),))
+    pictures = [Image((3,) * 64)] * 2
+    whole = vocabulary.render(trace(replace(drawn, conclusion=""), pictures, template)).ids
+    asked: list = []
+
+    def likely(pairs):
+        asked.extend(pairs)
+        return [2.0, 0.5]
+
+    likely.vocabulary = vocabulary
+    gains = answer_gains([replace(drawn, drawings=pictures)], BootstrapOptions(**NEEDED, template=template), likely)
+    assert gains == [1.5]
+    (before, after), (unseen, same) = asked
+    said = vocabulary.tokenizer.decode(after, skip_special_tokens=True)
+    assert said.replace("<reserved12867>", "").strip() == answer and after == same and before + after == whole
+    assert vocabulary.boi in before and vocabulary.boi not in unseen
 
 
 def test_m3cot_rows_whose_reasoning_goes_elsewhere(run, tmp_path):
@@ -223,11 +249,60 @@ def test_the_answer_decides_among_the_last_drawings(run, tmp_path):
 
 def test_drawings_that_are_there_already_are_not_redrawn(run, tmp_path):
     file = chains(tmp_path / "in", 3)
-    drawn = {"id": "d", "prompt": "?", "rationale": "So <image>", "rationale_images": ["1.png"], "answer": "1"}
+    drawn = {"id": "d", "prompt": "?", "rationale": "So <image>", "rationale_images": ["none.png"], "answer": "1"}
     write_lines(file, [*file.read_text().splitlines(), drawn])
     assert run(file, tmp_path / "out") == 0
     rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
     assert rejects[-1]["reason"] == "drawn-already" and rejects[-1]["row"] == 4
+
+
+def test_an_answer_that_nothing_equals_is_not_drawn_for(run, tmp_path):
+    file = chains(tmp_path / "in", 3)
+    told = {"prompt": "?", "rationale": "I look at it.", "answer": "N/A"}
+    lines = "of\ntwo lines"
+    write_lines(file, [*file.read_text().splitlines(), told | {"id": "a"}, told | {"id": "b", "answer": lines}])
+    assert run(file, tmp_path / "out") == 0
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    assert [each["reason"] for each in rejects if each["id"] in "ab"] == ["answer-ungradable"] * 2
+
+
+def test_a_row_that_cannot_be_drawn_is_dropped(run, tmp_path, monkeypatch):
+    source, real = chains(tmp_path / "in", 6), zero.draw
+
+    def failing(rows, backend, options):
+        found, _ = real(rows, backend, options)
+        failed = {place: "logits are not finite" for place, each in enumerate(rows) if each.id == "row 4"}
+        return [[] if place in failed else found[place] for place in range(len(rows))], failed
+
+    assert run(source, tmp_path / "all") == 0
+    monkeypatch.setattr(zero, "draw", failing)
+    assert run(source, tmp_path / "out") == 0
+    rejects = {each["id"]: each for each in map(json.loads, (tmp_path / "out" / "rejects.jsonl").open())}
+    assert rejects["row 4"]["reason"] == "not-drawn" and "step 1: logits are" in rejects["row 4"]["message"]
+    others = [each for each in drawings(tmp_path / "all") if each["id"] != "row 4"]
+    assert others == drawings(tmp_path / "out")
+
+
+def test_no_more_rows_than_are_wanted(run, omni, tmp_path):
+    assert run(chains(tmp_path / "in", 12), tmp_path / "out", "--max-rows", "5") == 0
+    assert len(TokenDataset(tmp_path / "out", omni.vocabulary)) == 5
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
+    assert counts["written"] == 5 and counts["rejected"] == {"not-wanted": 1, "empty-answer": 2}
+    assert counts["read"] == 8  # in chunks of four
+
+
+def test_files_of_others_are_left_alone(run, tmp_path, capsys):
+    source, folder = chains(tmp_path / "in", 3), tmp_path / "out" / "drawings"
+    folder.mkdir(parents=True)
+    (folder / "mine.png").write_bytes(picture(1))
+    assert run(source, tmp_path / "out") == 2
+    assert "field 'output_path': has files that no run tells of" in capsys.readouterr().err
+    assert (folder / "mine.png").exists()
+    assert run(source, tmp_path / "two") == 0
+    (tmp_path / "two" / "drawings" / "mine.png").write_bytes(picture(1))
+    (tmp_path / "two" / "drawings" / "00009.jsonl").write_text("")
+    assert run(source, tmp_path / "two") == 0
+    assert {file.name for file in (tmp_path / "two" / "drawings").iterdir()} == {"00000.jsonl", "mine.png"}
 
 
 def test_going_on_and_what_is_refused(run, tmp_path, capsys):
@@ -260,17 +335,23 @@ def test_two_processes_draw_what_one_does(checkpoint, tmp_path):
 def test_validation_finds_what_is_wrong(run, omni, tmp_path):
     source = chains(tmp_path / "in", 6)
     assert run(source, tmp_path / "out") == 0
-    assert validate(tmp_path / "out", zero.DRAWINGS, omni).faults == {}
+    assert validate(tmp_path / "out", omni).faults == {}
     file = tmp_path / "out" / "drawings" / "00000.jsonl"
-    file.write_text(file.read_text().replace('"answer": "2"', '"answer": "9"'))
-    assert list(validate(tmp_path / "out", zero.DRAWINGS, omni).faults) == ["row 2"]
+    before = file.read_text()
+    file.write_text(before.replace('"answer": "2"', '"answer": "9"'))
+    assert list(validate(tmp_path / "out", omni).faults) == ["row 2"]
+    file.write_text(before.replace('"codes": [', '"codes": [63, '))
+    assert "its 1 drawings are not the 1 that were taken" in validate(tmp_path / "out", omni).faults["row 3"]
     file.write_text("")
-    assert validate(tmp_path / "out", zero.DRAWINGS, omni).faults["row 1"] == "nothing is told of its drawings"
+    assert validate(tmp_path / "out", omni).faults["row 1"] == "nothing is told of its drawings"
 
 
 def test_no_drawing_of_a_step_is_read(run, tmp_path):
-    """Pictures beside the rows that belong to no question are never opened, and make no difference when they go."""
+    """Pictures that belong to no question are never opened, those of a row's own steps neither, and make no difference
+    when they go."""
     source = chains(tmp_path / "in", 6)
+    drawn = {"id": "d", "prompt": "?", "rationale": "So <image>", "rationale_images": ["steps/0.png"], "answer": "1"}
+    write_lines(source, [*source.read_text().splitlines(), drawn])
     (tmp_path / "in" / "steps").mkdir()
     for number in range(3):
         (tmp_path / "in" / "steps" / f"{number}.png").write_bytes(picture(50 + number))
@@ -309,6 +390,6 @@ def test_options_that_contradict(changed, field):
 
 
 def test_a_band_that_is_not_there(run, tmp_path, capsys):
-    assert run(chains(tmp_path / "in", 3), tmp_path / "out", "--min-looks", "0.1") == 2
-    assert "field 'min_looks': needs a perception_band.json, or band questions" in capsys.readouterr().err
-    assert run(chains(tmp_path / "in", 3), tmp_path / "two", "--min-looks", "0", "--band", "questions") == 0
+    assert run(chains(tmp_path / "in", 3), tmp_path / "out", "--min-perception", "0.1") == 2
+    assert "field 'min_perception': needs a perception_band.json, or band questions" in capsys.readouterr().err
+    assert run(chains(tmp_path / "in", 3), tmp_path / "two", "--min-perception", "0", "--band", "questions") == 0

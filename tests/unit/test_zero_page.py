@@ -33,6 +33,26 @@ def test_every_drawing_that_was_taken_is_shown(folder, capsys):
     assert "rows read" in page and "dropped: empty-answer" in page and "default-src 'none'" in page
 
 
+def test_what_was_dropped_is_shown_too(folder, tmp_path, capsys):
+    """And a run of which nothing was left has a page: it is needed there most."""
+    source, model = chains(tmp_path / "in", 6), folder.parent / "model"
+    words = ["bootstrap", "--input", str(source), "--format", "jsonl", "--model-path", str(model), "--do-sample"]
+    words += ["--candidates", "3", "--chunk-size", "3", "--output-path"]
+    assert main([*words, str(tmp_path / "all")]) == 0
+    scores = sorted(each["scores"]["confidence"] for each in drawings(tmp_path / "all"))
+    least = str(scores[len(scores) // 2])
+    assert main([*words, str(tmp_path / "some"), "--min-confidence", least]) == 0
+    assert main(["report", "--run-dir", str(tmp_path / "some")]) == 0
+    page = (tmp_path / "some" / "report.html").read_text()
+    assert "<h2>Written" in page and "<h2>Dropped: unsure" in page and "<h2>Passed over" in page
+    assert main([*words, str(tmp_path / "none"), "--min-confidence", "0"]) == 2
+    assert main(["report", "--run-dir", str(tmp_path / "none")]) == 0
+    page = (tmp_path / "none" / "report.html").read_text()
+    assert "0 of 6 rows have a drawing" in page and "It is not finished" in page
+    assert "<h2>Dropped: unsure" in page and "<h2>Written" not in page
+    capsys.readouterr()
+
+
 def test_a_damaged_line_is_named(folder, tmp_path, capsys):
     file = folder / "drawings" / "00000.jsonl"
     before = file.read_text()

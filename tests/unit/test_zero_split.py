@@ -76,6 +76,45 @@ CASES = {
         ["The legs are $a=3$ and $b=4$.", r"So $c=\sqrt{3^2+4^2}=5$ by the theorem."],
         "",
     ),
+    "a step that is only spoken of sets nothing apart": (
+        "The picture shows four stages.\nIn Step 3. the larva is a pupa.\nUsing Step 1. The force is 30 N.",
+        ["The picture shows four stages.", "In Step 3. the larva is a pupa.", "Using Step 1. The force is 30 N."],
+        "",
+    ),
+    "the last step is drawn, what it announces is not": (
+        "1. Area of A is 3.\n2. Area of B is 4. Compare both. The answer is (B).",
+        ["Area of A is 3.", "Area of B is 4. Compare both."],
+        "The answer is (B).",
+    ),
+    "announced twice": (
+        "Iron is drawn to it.\nSo, the answer is (A).\nTherefore, (A) attract is correct answer",
+        ["Iron is drawn to it."],
+        "So, the answer is (A). Therefore, (A) attract is correct answer",
+    ),
+    "an option that is argued for": (
+        "The sky is red now. Option (B) fits since the sun is setting.",
+        ["The sky is red now.", "Option (B) fits since the sun is setting."],
+        "",
+    ),
+    "quotes and brackets are kept": (
+        'He said "Stop." Then he left it (on the left.) The man went.',
+        ['He said "Stop."', "Then he left it (on the left.)", "The man went."],
+        "",
+    ),
+    "choices in numbers are no steps": (
+        "The choices are:\n1. a dog\n2. a cat\nThe animal has whiskers.\nIt has a long tail too.",
+        ["The choices are: 1. a dog 2. a cat", "The animal has whiskers.", "It has a long tail too."],
+        "",
+    ),
+    "steps behind a colon are": (
+        "Follow these steps:\n1. Look at it.\n2.Find that thing.",
+        ["Follow these steps: Look at it.", "Find that thing."],
+        "",
+    ),
+    "small letters": ("step 1: look at it.\nstep 2: see this.", ["look at it.", "see this."], ""),
+    "labels without a mark": ("Step 1 Look at it.\nStep 2 See this.", ["Look at it.", "See this."], ""),
+    "numbers in words": ("Step one: Look at it. Step two: Find it.", ["Look at it.", "Find it."], ""),
+    "one label": ("THOUGHT 1: A box on the heart.", ["A box on the heart."], ""),
     "nothing": (" \n ", [], ""),
 }
 

@@ -37,12 +37,12 @@ class TokenFolder:
 
     def __init__(self, path: Path, options: Any, made_of: dict[str, Any], beside: str | None = None) -> None:
         self.path, self.made_of, self.beside = path, json.loads(json.dumps(made_of)), beside
-        shards = path / SHARDS
         going_on = (path / LOG).exists()
         if going_on:
             self._same()
-        elif any(shards.glob("*")):
-            raise InputError("has files that no run tells of", file=shards, field="output_path")
+        for folder in () if going_on else self._folders():
+            if any(folder.glob("*")):
+                raise InputError("has files that no run tells of", file=folder, field="output_path")
         with writing(path):
             for folder in self._folders():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,8 @@ class TokenFolder:
             self.log.rewrite(kept)
             self._unlink(path / MANIFEST)
         told = {file for line in kept for file, _ in self._files(line)}
-        for file in {file for folder in self._folders() for file in folder.glob("*.[pj]*")} - told:
+        numbered = "[0-9]" * 5
+        for file in {*path.glob(f"{SHARDS}/{numbered}.parquet"), *path.glob(f"{beside}/{numbered}.jsonl")} - told:
             self._unlink(file)  # written, and killed before its line was
 
     def _folders(self) -> list[Path]:

@@ -1,40 +1,28 @@
 """A page of what bootstrapping drew: what became of the rows, and the drawings it took and those it did not."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import torch
 
-from omni_r1.data.token_folder import LOG, REJECTS
+from omni_r1.data.token_folder import LOG
 from omni_r1.errors import InputError
-from omni_r1.files import read_jsonl, write_atomic
+from omni_r1.files import whole_rows, write_atomic
 from omni_r1.model import Omni, load
-from omni_r1.run_record import REPORT, RUN
+from omni_r1.run_record import DRAWINGS, REPORT, RUN
 from omni_r1.show.overview import circumstances, options_of
 from omni_r1.show.records import as_data, escape, fingerprint, read_object
 from omni_r1.show.strip import panel, prose
 from omni_r1.trajectory import IMAGE_MARK
 
-DRAWINGS, MANIFEST = "drawings", "manifest.json"
+MANIFEST = "manifest.json"
 HERE = Path(__file__).parent
 SHOWN = 60  # rows of a heading
 WIDTH = 128  # pixels for a drawing
 Row = tuple[dict[str, Any], list[dict[str, Any]]]  # the row's first line, which has its question; the lines to show
-
-
-def is_bootstrapped(run_dir: Path) -> bool:
-    return (run_dir / DRAWINGS).is_dir() and (run_dir / LOG).is_file()
-
-
-def read_lines(file: Path) -> Iterable[dict[str, Any]]:
-    """The rows of a file that this project wrote. Raises InputError for one that is damaged."""
-    for _, row in read_jsonl(file):
-        if isinstance(row, InputError):
-            raise row
-        yield row
 
 
 class Sheet:
@@ -81,9 +69,9 @@ class Sheet:
         return f"<h2>{escape(title)}</h2><p>{escape(about)} Rows: {len(rows):,}{of}.</p>{articles}"
 
 
-def counted(counts: dict[str, Any]) -> str:
-    rows = [("rows read", counts.get("read", 0)), ("rows written", counts.get("written", 0))]
-    rows += [(f"dropped: {reason}", count) for reason, count in counts.get("rejected", {}).items()]
+def counted(wrote: int, reasons: Counter[str]) -> str:
+    rows = [("rows read", wrote + reasons.total()), ("rows written", wrote)]
+    rows += [(f"dropped: {reason}", count) for reason, count in reasons.most_common()]
     cells = "".join(f"<tr><th scope=row>{escape(name)}</th><td>{count:,}</td></tr>" for name, count in rows)
     return f'<div class="figures"><table><tbody>{cells}</tbody></table></div>'
 
@@ -91,14 +79,15 @@ def counted(counts: dict[str, Any]) -> str:
 def page(run_dir: Path) -> str:
     """Raises InputError naming a file that is missing or damaged."""
     run, manifest = read_object(run_dir / RUN), read_object(run_dir / MANIFEST)
-    if not manifest:
-        raise InputError("is not finished: the same command goes on", file=run_dir, field="run_dir")
+    log = list(whole_rows(run_dir / LOG))
+    rejects = [reject for line in log for reject in line["rejects"]]
+    reasons = {str(reject["id"]): str(reject["reason"]) for reject in rejects}
+    wrote = sum(line["rows"] for line in log)
     by_row: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((run_dir / DRAWINGS).glob("*.jsonl")):
-        for line in read_lines(file):
+        for line in whole_rows(file):
             by_row.setdefault(str(line.get("id")), []).append(line)
     sheet = Sheet(load(str(options_of(run).get("model_path")), language_model=False))
-    reasons = {str(line.get("id")): str(line.get("reason")) for line in read_lines(run_dir / REJECTS)}
     written, passed_over, dropped = list[Row](), list[Row](), dict[str, list[Row]]()
     for name, lines in by_row.items():
         first = lines[0]
@@ -113,7 +102,12 @@ def page(run_dir: Path) -> str:
     parts.append(sheet.rows("Passed over", "Drawings that a filter held back, of rows that were written.", passed_over))
     styles = ("report.css", "drawings.css")
     style = "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
-    counts, passed = manifest["counts"], manifest.get("validated", {})
+    checked = manifest.get("validated")
+    passed = (
+        f"{checked['passed']:,} of {checked['rows']:,} passed when they were looked through again."
+        if checked
+        else "<b>It is not finished</b>: nothing was looked through again."
+    )
     drawn = Counter(str(line.get("reason") or "sound") for lines in by_row.values() for line in lines)
     said = ", ".join(f"{reason} {count:,}" for reason, count in drawn.most_common())
     return Template((HERE / "training.html").read_text(encoding="utf-8")).substitute(
@@ -122,10 +116,9 @@ def page(run_dir: Path) -> str:
         style=style,
         name=escape(run_dir.resolve().name),
         title="What was drawn for chains of thought",
-        sentence=f"{counts['written']:,} of {counts['read']:,} rows have a drawing for each step and were written; "
-        f"{passed.get('passed', 0):,} of {passed.get('rows', 0):,} passed when they were looked through again. "
-        f"Drawings: {escape(said)}.",
-        samples=counted(counts),
+        sentence=f"{wrote:,} of {wrote + len(rejects):,} rows have a drawing for each step and were written. {passed} "
+        f"Drawings: {escape(said or 'none')}.",
+        samples=counted(wrote, Counter(reject["reason"] for reject in rejects)),
         circumstances=circumstances({}, run),
         curves=kept + "".join(parts),
     )

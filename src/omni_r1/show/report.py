@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omni_r1.errors import InputError
 from omni_r1.files import write_atomic
-from omni_r1.run_record import ANSWERS, FIGURES, REPORT, RESULTS, RUN, SUMMARY
+from omni_r1.run_record import ANSWERS, DRAWINGS, FIGURES, REPORT, RESULTS, RUN, SUMMARY
 from omni_r1.show import training
 from omni_r1.show.overview import asked, circumstances, overview, questions, sentence
 from omni_r1.show.records import Pictures, escape, fingerprint, read_object, read_records
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LOGS = (RESULTS, ANSWERS)
-BOOTSTRAPPED = "drawings"  # is in the folder of a bootstrapping run
 WIDTH = 192  # pixels for a picture: the miniature's, enlarged three times
 
 
@@ -135,7 +134,7 @@ def report_verb(options: "ReportOptions") -> int:
     Exit code 2 where something of a run could not be shown.
     """
     code, pages, run_dir = 0, list[Path](), Path(options.run_dir)
-    if (run_dir / BOOTSTRAPPED).is_dir():
+    if (run_dir / DRAWINGS).is_dir():
         from omni_r1.show import drawings  # needs the model's VQ
 
         print(drawings.write(run_dir))

@@ -8,8 +8,7 @@ from statistics import fmean
 from string import Template
 from typing import Any
 
-from omni_r1.errors import InputError
-from omni_r1.files import read_jsonl, write_atomic
+from omni_r1.files import whole_rows, write_atomic
 from omni_r1.run_record import REPORT, RUN
 from omni_r1.show.overview import circumstances, options_of
 from omni_r1.show.plot import axis, label
@@ -183,12 +182,7 @@ def alarms(rows: Sequence[dict[str, Any]]) -> str:
 
 def page(run_dir: Path, samples: Sequence[Path]) -> str:
     """The page. Raises InputError for a log with a row that is malformed."""
-    rows = []
-    for _, row in read_jsonl(run_dir / LOG):
-        if isinstance(row, InputError):
-            raise row
-        if "train_runtime" not in row:  # the closing row has no figures of a step
-            rows.append(row)
+    rows = [row for row in whole_rows(run_dir / LOG) if "train_runtime" not in row]  # the closing row is of no step
     links = "".join(
         f'<a href="{escape(path.relative_to(run_dir).as_posix())}">{escape(path.parent.name)}</a> ' for path in samples
     )

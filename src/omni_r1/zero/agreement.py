@@ -2,10 +2,13 @@
 
 Of a step: log p(words | drawing) - log p(words), everything before them given. By Bayes' rule that is
 log p(drawing | words) - log p(drawing), which is the direction the model is trained in, so that is what is computed. Of
-a row: log p(answer | its words and drawings) - log p(answer | its words alone).
+a row: log p(answer | its words and drawings) - log p(answer | its words alone), without its conclusion, which may say
+the answer already. ("By Bayes' rule" as far as a drawing below no words stands for a drawing below any.)
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
 
 import torch
 
@@ -13,7 +16,7 @@ from omni_r1.generate.backend import SamplingOptions
 from omni_r1.grammar import Grammar
 from omni_r1.model import Omni
 from omni_r1.perpo.logprobs import NOTHING, TokenScorer
-from omni_r1.trajectory import Trajectory
+from omni_r1.trajectory import FINAL_ANSWER, TAGS, Text, Trajectory
 from omni_r1.vocabulary import Vocabulary
 from omni_r1.zero.draw import Candidate, Traced, prompt_of, trace
 from omni_r1.zero.options import BootstrapOptions
@@ -72,16 +75,21 @@ def answer_gains(rows: Sequence[Traced], options: BootstrapOptions, likely: Like
     """Of each row with all its drawings: nats that they make its answer likelier by."""
     pairs = []
     for row in rows:
+        unsaid = replace(row, conclusion="")
         for drawings in (row.drawings, [None] * len(row.drawings)):
-            pairs.append(_answer_of(trace(row, drawings, options.template), row, likely.vocabulary))
+            pairs.append(answer_of(trace(unsaid, drawings, options.template), likely.vocabulary))
     values = iter(likely(pairs))
     return [next(values) - next(values) for _ in rows]
 
 
-def _answer_of(whole: Trajectory, row: Traced, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
-    """Token ids up to a trajectory's answer, and from there to its end."""
-    ids = vocabulary.render(whole).ids
-    ending = vocabulary.render(Trajectory((), (whole.response[-1],), ended=True)).ids[1:]
-    text = whole.response[-1].text  # type: ignore[union-attr]
-    before = vocabulary.encode_text(text[: text.rindex(row.answer)])
-    return ids[: len(ids) - len(ending) + len(before)], ids[len(ids) - len(ending) + len(before) :]
+def answer_of(whole: Trajectory, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
+    """Token ids up to a trajectory's answer, and from there to its end: a token that begins with the space before the
+    answer is the answer's."""
+    ids, last = vocabulary.render(whole).ids, whole.response[-1]
+    said = last.text if isinstance(last, Text) else ""
+    mark = TAGS.answer_open if TAGS.answer_open in said else FINAL_ANSWER
+    before = vocabulary.encode_text(said[: said.rindex(mark) + len(mark)])
+    ending = vocabulary.render(Trajectory((), (last,), ended=True)).ids[1:]
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, ending, strict=False)))
+    cut = len(ids) - len(ending) + common
+    return ids[:cut], ids[cut:]

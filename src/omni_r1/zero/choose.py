@@ -13,7 +13,7 @@ from omni_r1.trajectory import Image
 from omni_r1.zero.draw import Candidate
 from omni_r1.zero.options import BootstrapOptions
 
-FLAT, NOISE, COPY = "flat", "unlike-pictures", "copy"
+FLAT, UNLIKE, COPY = "flat", "unlike-pictures", "copy"
 UNSURE, DISPUTED, DISAGREES, UNMOVED = "unsure", "disputed", "disagrees", "answer-unmoved"
 
 
@@ -28,7 +28,7 @@ def changed(codes: Sequence[int], others: Sequence[Image]) -> float:
     return min(differing, default=1.0)
 
 
-def looks(candidates: Sequence[Candidate], band: Band, distances: Tensor) -> list[float]:
+def perception_scores(candidates: Sequence[Candidate], band: Band, distances: Tensor) -> list[float]:
     """The calibrated perception score of each drawing (`Band.score`); `distances` as `code_distances` has them."""
     codes = torch.tensor([candidate.codes for candidate in candidates])
     return band.score(codes, energies(codes, distances)).tolist()
@@ -42,8 +42,8 @@ def fault(candidate: Candidate, options: BootstrapOptions) -> str | None:
 
     if options.max_flat is not None and commonest(candidate.codes) > options.max_flat:
         return FLAT
-    if below(candidate.looks, options.min_looks):
-        return NOISE
+    if below(candidate.perception, options.min_perception):
+        return UNLIKE
     if below(candidate.changed, options.min_changed):
         return COPY
     if below(candidate.confidence, options.min_confidence):

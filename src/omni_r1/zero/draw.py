@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from omni_r1.errors import OmniError
 from omni_r1.generate.backend import Backend, Request, SamplingOptions
 from omni_r1.trajectory import Image, Segment, Text, Trajectory, merged, plain, templated
 from omni_r1.vocabulary import Vocabulary
@@ -53,7 +52,7 @@ class Candidate:
     seed: int
     confidence: float
     votes: float = 0.0
-    looks: float | None = None
+    perception: float | None = None
     changed: float | None = None
     agreement: float | None = None
     answer_gain: float | None = None
@@ -124,29 +123,31 @@ def sampling(options: BootstrapOptions, vocabulary: Vocabulary) -> SamplingOptio
     )
 
 
-def draw(rows: Sequence[Traced], backend: Backend, options: BootstrapOptions) -> list[list[Candidate]]:
-    """The candidates for the next step of each row, all rows together.
-
-    Raises OmniError naming the row where a drawing comes to nothing: a model whose logits are not finite has none to
-    give.
-    """
+def draw(
+    rows: Sequence[Traced], backend: Backend, options: BootstrapOptions
+) -> tuple[list[list[Candidate]], dict[int, str]]:
+    """The candidates for the next step of each row, all rows together; and why, by its place, a row has none: logits
+    that are not finite have no drawing to give."""
     vocabulary = backend.vocabulary
     seeds = [seeds_of(row.id, len(row.drawings), options) for row in rows]
     requests = (Request(key, prompt_of(row, options, vocabulary), seeds[key]) for key, row in enumerate(rows))
     found: list[list[Candidate]] = [[] for _ in rows]
     places: list[list[int]] = [[] for _ in rows]
+    failed: dict[int, str] = {}
     for key, place, completion in backend.stream(requests, sampling(options, vocabulary)):
         if completion.error is not None or completion.trajectory is None:
-            raise OmniError(
-                f"row {rows[key].id!r}: step {len(rows[key].drawings) + 1} is not drawn: {completion.error}"
-            )
+            failed[key] = str(completion.error)
+            continue
         codes = completion.trajectory.response_images[-1].codes
         confidence = math.fsum(completion.logprobs) / len(codes)
         found[key].append(Candidate(codes, seeds[key][place], confidence))
         places[key].append(place)
     for key, candidates in enumerate(found):
+        if key in failed:
+            found[key] = []
+            continue
         found[key] = [candidates[at] for at in sorted(range(len(candidates)), key=places[key].__getitem__)]
         counts = Counter(candidate.codes for candidate in candidates)
         for candidate in candidates:
             candidate.votes = counts[candidate.codes] / len(candidates)
-    return found
+    return found, failed

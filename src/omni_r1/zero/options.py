@@ -20,6 +20,7 @@ class BootstrapOptions:
     split: str = option("train", help="split to read of parquet and of the hub")
     revision: str | None = option(None, help="commit, tag or branch of a data set of the hub; none is its newest")
     limit: int | None = option(None, help="only the first so many rows of each config or file")
+    max_rows: int | None = option(None, help="end when so many rows are written")
     template: Template = option("plain", help="how a row is laid out that is written")
     draw_as: Literal["trace", "caption"] = option(
         "trace", help="what a step is drawn below: the row as it is written, or the question's pictures and captions"
@@ -40,9 +41,9 @@ class BootstrapOptions:
     guidance_scale: float = option(1.0, help="classifier-free guidance of drawings, transformers only; 1 is off")
     seed: int = option(0, help="seed; every drawing has its own, by row and step; and of the lead phrases")
     max_flat: float | None = option(None, help="drop drawings of which one code fills more than this share")
-    min_looks: float | None = option(None, help="drop drawings whose calibrated perception score is below this")
+    min_perception: float | None = option(None, help="drop drawings whose calibrated perception score is below this")
     band: Literal["checkpoint", "questions"] = option(
-        "checkpoint", help="what min_looks is calibrated on: the checkpoint's own file, or the questions' pictures"
+        "checkpoint", help="what min_perception is calibrated on: the checkpoint's own file, or the questions' pictures"
     )
     min_changed: float | None = option(
         None, help="drop drawings that differ in less than this share of codes from a picture or drawing before them"
@@ -70,12 +71,12 @@ class BootstrapOptions:
     )
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "limit", "max_steps", "max_length", "candidates", "chunk_size")
-        at_least(self, 0, "seed", "max_flat", "min_looks", "min_changed", "min_votes", "max_rejects", "top_k")
+        at_least(self, 1, "limit", "max_rows", "max_steps", "max_length", "candidates", "chunk_size")
+        at_least(self, 0, "seed", "max_flat", "min_perception", "min_changed", "min_votes", "max_rejects", "top_k")
         at_least(self, 0, "guidance_scale")
         if not all(self.config_names):
             raise InputError(f"a name is missing in {self.configs!r}", field="configs")
-        for name in ("max_flat", "min_looks", "min_changed", "min_votes"):
+        for name in ("max_flat", "min_perception", "min_changed", "min_votes"):
             if (getattr(self, name) or 0) > 1:
                 raise InputError(f"is a share, at most 1, not {getattr(self, name)}", field=name)
         if self.candidates > 1 and not self.do_sample:

@@ -23,29 +23,31 @@ from omni_r1.zero.options import BootstrapOptions
 MOST = 2048  # pictures a band is learned from
 
 
-class Looks(NamedTuple):
+class Calibration(NamedTuple):
     """A band, and the distances between codes that its energies are made of."""
 
     band: Band
     distances: Tensor
 
 
-def open_looks(options: BootstrapOptions, omni: Omni, folder: Path, source: Source, pictures: PictureCodes) -> Looks:
+def calibrate(
+    options: BootstrapOptions, omni: Omni, folder: Path, source: Source, pictures: PictureCodes
+) -> Calibration:
     """Raises InputError where there is no band, or no picture to learn one from."""
     judge = load_judge(omni, folder)
     if options.band == "checkpoint":
         if judge.band is None:
-            raise InputError(f"needs a {BAND}, or band questions", file=folder, field="min_looks")
+            raise InputError(f"needs a {BAND}, or band questions", file=folder, field="min_perception")
         judge.band.check(judge.codebook)
-        return Looks(judge.band, judge.distances)
+        return Calibration(judge.band, judge.distances)
     codes = torch.tensor(question_pictures(options, omni, source, pictures))
-    return Looks(Band.learn(codes, judge.codebook), judge.distances)
+    return Calibration(Band.learn(codes, judge.codebook), judge.distances)
 
 
 def question_pictures(options: BootstrapOptions, omni: Omni, source: Source, pictures: PictureCodes) -> list[Codes]:
     """Codes of the first pictures of the questions, in their order; those that cannot be used are left out."""
     found: list[Codes] = []
-    for _, item in read(source, options.format, omni.vocabulary, limit=options.limit):
+    for _, item in read(source, options.format, omni.vocabulary, limit=options.limit, text_only=True):
         parts = [part for part in item.question if isinstance(part, Picture)] if isinstance(item, Sample) else []
         keys = [pictures.ask(part.data) for part in parts]
         while pictures.busy:

@@ -5,6 +5,9 @@ have one, behind the drawings taken in the rounds before. A chunk is a shard and
 a run that is killed loses one chunk at most, and draws it again from the same seeds.
 """
 
+import hashlib
+import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,18 +30,18 @@ from omni_r1.generate.runner import open_backend
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, checkpoint, load
 from omni_r1.model.vq import digest
-from omni_r1.run_record import progress
-from omni_r1.trajectory import IMAGE_MARK, TAGS, Image, Segment, Text
+from omni_r1.perpo.grading import grade
+from omni_r1.run_record import DRAWINGS, progress
+from omni_r1.trajectory import IMAGE_MARK, TAGS, Image, Segment, Text, extract_answer
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, fault, looks
+from omni_r1.zero.choose import changed, choose, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw, lead_of, trace
 from omni_r1.zero.options import BootstrapOptions
-from omni_r1.zero.perception import Looks, open_looks
+from omni_r1.zero.perception import Calibration, calibrate
 from omni_r1.zero.split import reaches, split
 from omni_r1.zero.validate import validate
 
-DRAWINGS = "drawings"
-SCORES = ("confidence", "votes", "changed", "looks", "agreement", "answer_gain")
+SCORES = ("confidence", "votes", "changed", "perception", "agreement", "answer_gain")
 # These decide nothing, or are in made_of.
 HOW = {"input", "model_path", "output_path", "configs", "revision", "max_rejects", "batch_size", "device", "cache_path"}
 HOW |= {"compile", "tensor_parallel_size"}
@@ -65,22 +68,28 @@ class Bootstrapper:
         options: BootstrapOptions,
         backend: Backend,
         pictures: PictureCodes,
-        looks: Looks | None,
+        calibration: Calibration | None,
         likely: Likelihood | None,
         drawn_by: str,
     ) -> None:
         self.options, self.backend, self.pictures = options, backend, pictures
-        self.vocabulary, self.looks, self.likely, self.drawn_by = backend.vocabulary, looks, likely, drawn_by
+        self.vocabulary, self.drawn_by = backend.vocabulary, drawn_by
+        self.calibration, self.likely = calibration, likely
         asked = options.reaches_answer
         self.reaching = options.format == "m3cot" if asked is None else asked
 
-    def chunk(self, items: Iterable[Sample | Reject]) -> tuple[list[TokenRow], list[Reject], list[dict[str, Any]]]:
-        """What became of some rows, in their order: those to write, rejects, and what is told of each drawing."""
+    def chunk(
+        self, items: Iterable[Sample | Reject], most: int
+    ) -> tuple[list[TokenRow], list[Reject], list[dict[str, Any]]]:
+        """What became of some rows, in their order: those to write, `most` of them, rejects, and what is told of each
+        drawing."""
         outcomes: list[Begun | Reject] = [self._begun(item) for item in items]
         rows = [each for each in outcomes if isinstance(each, Begun)]
         self._see(rows)
         while drawing := [each for each in rows if not each.reject and len(each.row.drawings) < len(each.row.steps)]:
             self._round(drawing)
+        for each in [each for each in rows if not each.reject][most:]:
+            each.drop("not-wanted", f"there are {self.options.max_rows} rows already")
         written = [self._written(each) for each in rows if not each.reject]
         rejects = [each if isinstance(each, Reject) else each.reject for each in outcomes]
         told = [line | {"written": each.reject is None} for each in rows for line in each.told]
@@ -96,8 +105,6 @@ class Bootstrapper:
             return error.reject(item.id, item.place)
 
     def _steps_of(self, sample: Sample) -> Traced:
-        if any(not isinstance(part, Text) for part in sample.rationale):
-            raise RowError("drawn-already", "has drawings: tokenize takes it as it is", "rationale")
         said = "".join(part.text for part in sample.rationale if isinstance(part, Text))
         chain = split(said, self.options.max_steps)
         if not chain.steps:
@@ -108,7 +115,12 @@ class Bootstrapper:
         question = tuple(part if isinstance(part, Text) else blank for part in sample.question)
         lead = lead_of(sample.id, self.options)
         row = Traced(sample.id, question, chain.steps, chain.conclusion, sample.answer, lead)
-        length = len(self.vocabulary.render(trace(row, [blank] * len(row.steps), self.options.template)).ids)
+        written = trace(row, [blank] * len(row.steps), self.options.template)
+        verdict = grade(extract_answer(written.response_text) or "", sample.answer)
+        if not verdict.correct:
+            message = f"{sample.answer!r} would be graded wrong against itself: {verdict.reason}"
+            raise RowError("answer-ungradable", message, "answer")
+        length = len(self.vocabulary.render(written).ids)
         if length > self.options.max_length:
             raise RowError("too-long", f"{length} tokens, more than max_length {self.options.max_length}")
         return row
@@ -140,7 +152,11 @@ class Bootstrapper:
     def _round(self, begun: list[Begun]) -> None:
         """Draw the next step of each row, and take a drawing or drop the row."""
         rows = [each.row for each in begun]
-        drawn = draw(rows, self.backend, self.options)
+        drawn, failed = draw(rows, self.backend, self.options)
+        for place, reason in failed.items():
+            begun[place].drop("not-drawn", f"step {len(rows[place].drawings) + 1}: {reason}", "rationale")
+        begun = [each for each in begun if each.reject is None]
+        rows, drawn = [each.row for each in begun], [candidates for candidates in drawn if candidates]
         self._measure(rows, drawn)
         for each, candidates in zip(begun, drawn, strict=True):
             faults = [fault(one, self.options) for one in candidates]
@@ -157,11 +173,11 @@ class Bootstrapper:
         for row, candidates in zip(rows, drawn, strict=True):
             for one in candidates:
                 one.changed = changed(one.codes, [*row.pictures, *row.drawings])
-        if self.looks is not None:
-            scores = iter(looks([one for candidates in drawn for one in candidates], *self.looks))
+        if self.calibration is not None and drawn:
+            scores = iter(perception_scores([one for candidates in drawn for one in candidates], *self.calibration))
             for candidates in drawn:
                 for one in candidates:
-                    one.looks = next(scores)
+                    one.perception = next(scores)
         if self.likely is not None and self.options.asking_for_words:
             for candidates, found in zip(drawn, step_agreements(rows, drawn, self.options, self.likely), strict=True):
                 for one, agreement in zip(candidates, found, strict=True):
@@ -230,14 +246,13 @@ def bootstrap(options: BootstrapOptions) -> int:
     pictures = open_codes(omni, cache, batch_size=options.batch_size, workers=0)
     try:
         if not folder.finished:
-            name = next(iter(drawn_by.values()), "")[:12]
-            likely = (
-                _likelihood(options, omni, backend) if options.asking_for_words or options.asking_for_answers else None
-            )
-            seen = (
-                open_looks(options, omni, folder_of_model, source, pictures) if options.min_looks is not None else None
-            )
-            _fill(folder, source, Bootstrapper(options, backend, pictures, seen, likely, name), omni, options)
+            name = hashlib.sha256(json.dumps(drawn_by).encode()).hexdigest()[:12]
+            asking = options.asking_for_words or options.asking_for_answers
+            likely = _likelihood(options, omni, backend) if asking else None
+            scale = None
+            if options.min_perception is not None:
+                scale = calibrate(options, omni, folder_of_model, source, pictures)
+            _fill(folder, source, Bootstrapper(options, backend, pictures, scale, likely, name), omni, options)
             _finish(folder, source, omni, options)
     finally:
         pictures.close()
@@ -257,14 +272,17 @@ def _fill(
     folder: TokenFolder, source: Source, bootstrapper: Bootstrapper, omni: Omni, options: BootstrapOptions
 ) -> None:
     """Write shard after shard, from where the folder is."""
-    seen = set(folder.ids())
+    seen, most = set(folder.ids()), options.max_rows or sys.maxsize
     items: Iterator[tuple[Position, Sample | Reject]] = read(
-        source, options.format, omni.vocabulary, after=folder.position, limit=options.limit, seen=seen
+        source, options.format, omni.vocabulary, after=folder.position, limit=options.limit, seen=seen, text_only=True
     )
     with progress(None if options.limit else source.total, "row", "bootstrap") as bar:
         bar.update(folder.counts()["read"])
-        while chunk := list(islice(items, options.chunk_size)):
-            rows, rejects, told = bootstrapper.chunk(item for _, item in chunk)
+        while left := most - folder.counts()["written"]:
+            chunk = list(islice(items, options.chunk_size))
+            if not chunk:
+                break
+            rows, rejects, told = bootstrapper.chunk((item for _, item in chunk), left)
             folder.add(rows, rejects, chunk[-1][0], told)
             bar.update(len(chunk))
 
@@ -272,7 +290,7 @@ def _fill(
 def _finish(folder: TokenFolder, source: Source, omni: Omni, options: BootstrapOptions) -> None:
     """Look through all that was written once more, and write what came of it."""
     list_rejects(folder, options.input, options.max_rejects)
-    checked = validate(folder.path, DRAWINGS, omni)
+    checked = validate(folder.path, omni)
     for name, reason in list(checked.faults.items())[:10]:
         warn(f"row {name!r} does not pass: {reason}")
     folder.finish(

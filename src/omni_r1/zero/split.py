@@ -8,11 +8,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LABEL = re.compile(r"(?:(?<=\s)|^)[*#_\s]*(?:THOUGHT|Thought|STEP|Step)\s+(?:\d{1,3}|N)\s*[*_]*\s*[:.)\-–—][*_]*\s*")
-NUMBER_ON_LINE = re.compile(r"^[ \t]*[*#_]*[ \t]*\(?(\d{1,2})[.)][*_]*[ \t]+", re.MULTILINE)
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+LABEL = re.compile(  # at the begin of a line or behind a sentence; what follows it is set apart, or begins one
+    rf"(?:^|(?<=[.!?:;]\s))[*#_ \t]*(?:thought|step)\s+(\d{{1,3}}|N|{'|'.join(WORDS)})\s*[*_]*"
+    r"(?:\s*[:.)\-–—][*_]*\s*|\s+(?=(?-i:[A-Z])))",
+    re.MULTILINE | re.IGNORECASE,
+)
+NUMBER_ON_LINE = re.compile(r"^[ \t]*[*#_]*[ \t]*\(?(\d{1,2})[.)][*_]*(?:[ \t]+|(?=[A-Z]))", re.MULTILINE)
 NUMBER_IN_LINE = re.compile(r"(?:^|(?<=[.:;!?]))\s*\(?(\d{1,2})[.)]\s+(?=[A-Z\"'(])")
 BULLET = re.compile(r"^[-*•–]\s+")
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]*[A-Z0-9])")
+SENTENCE_END = re.compile(r"(?<=[.!?])([\"')\]”’]*)\s+(?=[\"'(\[“‘]*[A-Z0-9])")
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|fig|figs|eq|no|nos|dr|mr|mrs|ms|prof|st|jr|sr|approx|ca|resp|vol|pp|al)"
     r"|\b[a-z]\.[a-z])\.$",
@@ -20,7 +25,8 @@ ABBREVIATION = re.compile(
 )
 FEWEST_WORDS = 3  # a piece of less is no step of its own
 CHOICE = re.compile(r"\(([A-Z])\)")
-CLOSING = re.compile(r"\b(?:answer|correct|choice|option)\b", re.IGNORECASE)
+CLOSING = re.compile(r"\b(?:answer|correct)\b", re.IGNORECASE)
+CHOICES = re.compile(r"\b(?:choices|options|answers)\b[^.\n]*:\s*$", re.IGNORECASE)
 ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s*(?:is\b|:)", re.I)
 INFERRED = re.compile(r"^(?:so|therefore|thus|hence|consequently|in conclusion|in summary)\b", re.IGNORECASE)
 LONGEST_CONCLUSION = 300  # characters
@@ -37,11 +43,19 @@ class Chain:
 def split(rationale: str, most: int) -> Chain:
     """The steps of a rationale, at most so many: neighbours are put together where there are more.
 
-    A step is one line. Nothing that is said is lost but labels, numbers and bullets. No steps for an empty rationale.
+    A step is one line. Nothing that is said is lost but labels, numbers and bullets. What only announces the answer at
+    the end is no step, unless it is all there is. No steps for an empty rationale.
     """
-    pieces = _pieces(rationale)
-    conclusion = pieces.pop() if len(pieces) > 1 and concludes(pieces[-1]) else ""
-    return Chain(tuple(_grouped(pieces, most)), conclusion)
+    pieces, conclusion = _pieces(rationale), list[str]()
+    while pieces:
+        *rest, last = _sentences(pieces[-1])
+        if not concludes(last) or not (rest or len(pieces) > 1):
+            break
+        conclusion.insert(0, last)
+        pieces[-1:] = [left] if (left := " ".join(rest)) else []
+        if len(pieces) > 1 and 0 < len(left.split()) < FEWEST_WORDS:
+            pieces[-2:] = [f"{pieces[-2]} {left}"]
+    return Chain(tuple(_grouped(pieces, most)), " ".join(conclusion))
 
 
 def concludes(piece: str) -> bool:
@@ -55,11 +69,24 @@ def concludes(piece: str) -> bool:
 
 def _pieces(text: str) -> list[str]:
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    for found in (list(LABEL.finditer(text)), _counting(NUMBER_ON_LINE, text), _counting(NUMBER_IN_LINE, text)):
-        if found:
+    for found in (_labels(text), _counting(NUMBER_ON_LINE, text), _counting(NUMBER_IN_LINE, text)):
+        if found and not CHOICES.search(text[: found[0].start()]):
             return [line for piece in _cut(text, found) if (line := _one_line(piece))]
     lines = _lines(text)
     return _merged(lines if len(lines) > 1 else _sentences(text))
+
+
+def _labels(text: str) -> list[re.Match[str]]:
+    """Labels whose numbers go up, a last one N; a single one only where it begins the text."""
+    found: list[re.Match[str]] = []
+    before = -1
+    for match in LABEL.finditer(text):
+        said = match[1].lower()
+        number = 1000 if said == "n" else WORDS.index(said) if said in WORDS else int(said)
+        if number > before:
+            found.append(match)
+            before = number
+    return found if len(found) > 1 or (found and not found[0].start()) else []
 
 
 def _counting(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
@@ -104,8 +131,10 @@ def _lines(text: str) -> list[str]:
 
 
 def _sentences(text: str) -> list[str]:
-    out: list[str] = []
-    for piece in SENTENCE_END.split(text):
+    out, start = list[str](), 0
+    ends = [(match.end(1), match.end()) for match in SENTENCE_END.finditer(text)]
+    for end, behind in [*ends, (len(text), len(text))]:
+        piece, start = text[start:end], behind
         if out and ABBREVIATION.search(out[-1]):
             out[-1] += f" {piece}"
         else:

@@ -26,10 +26,12 @@ def read(
     after: Position = (0, 0),
     limit: int | None = None,
     seen: set[str] | None = None,
+    text_only: bool = False,
 ) -> Iterator[tuple[Position, Sample | Reject]]:
     """Every row of a source behind the position `after`, as what became of it; of each part at most `limit` rows.
 
-    `seen`: the ids of the rows before, to which the others are added. Raises InputError where a file cannot be read.
+    `seen`: the ids of the rows before, to which the others are added. `text_only`: rows whose reasoning has pictures
+    are rejected, and no such picture is opened. Raises InputError where a file cannot be read.
     """
     seen = set() if seen is None else seen
     for index in range(after[0], len(source.parts)):
@@ -37,10 +39,12 @@ def read(
         skip = after[1] if index == after[0] else 0
         rows = part.rows(skip)
         for number, raw in enumerate(rows if limit is None else islice(rows, max(0, limit - skip)), skip + 1):
-            yield (index, number), _outcome(raw, f"{part.name}:{number}", form, vocabulary, seen)
+            yield (index, number), _outcome(raw, f"{part.name}:{number}", form, vocabulary, seen, text_only)
 
 
-def _outcome(raw: Raw, name: str, form: DataFormat, vocabulary: Vocabulary, seen: set[str]) -> Sample | Reject:
+def _outcome(
+    raw: Raw, name: str, form: DataFormat, vocabulary: Vocabulary, seen: set[str], text_only: bool
+) -> Sample | Reject:
     try:
         if isinstance(raw.value, RowError):
             raise raw.value
@@ -48,6 +52,8 @@ def _outcome(raw: Raw, name: str, form: DataFormat, vocabulary: Vocabulary, seen
         if name in seen:
             raise RowError("duplicate-id", f"{name!r} is the id of an earlier row", "id")
         seen.add(name)
+        if text_only and raw.value.get("rationale_images"):
+            raise RowError("drawn-already", "has drawings: tokenize takes it as it is", "rationale_images")
         if form == "original":
             return original.read_row(raw.value, name, raw.place, vocabulary)
         return WITH_PICTURES[form](raw.value, name, raw.place, raw.root)
