@@ -47,7 +47,8 @@ stopped() { # NAME COMMAND...: train until the checkpoint of step $stop is there
     done
     kill $!
     wait $! || true
-    cp src/omni_r1/assets/model/perception_band.json "$work/$1/steps/checkpoint-$stop" # what step images are like
+    [ ! -e "$work/$1-first/perception_band.json" ] || # what step images are like
+        cp "$work/$1-first/perception_band.json" "$work/$1/steps/checkpoint-$stop"
     touch "$work/$1.done"
 }
 

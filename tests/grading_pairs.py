@@ -176,6 +176,7 @@ MATCH = {
         ("No because it is red", "No"),
     ],
     "text": [
+        (">", ">"), ("→", "→"), ("%", "%"),
         ("The red circle", "red circle"), ("north east", "north-east"), ("northeast", "north-east"), ("a dog", "dog"),
         ("\\text{red circle}", "red circle"),
         ('"red circle"', "red circle"), ("Answer: blue", "blue"), ("red  circle", "red circle"),

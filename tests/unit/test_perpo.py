@@ -133,6 +133,15 @@ def test_same_seed_same_weights(checkpoint, questions, tmp_path):
     assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
+def test_bf16_begins_at_its_reference(checkpoint, questions, tmp_path):
+    """Whose weights are bf16 then, and the policy's computed with as such."""
+    assert perpo(options(checkpoint, questions, tmp_path / "out", bf16=True, max_steps=1)) == 0
+    first = log_of(tmp_path / "out")[0]
+    assert first["drift_max"] < 0.5 and first["kl"] == pytest.approx(0, abs=0.05)
+    stored = load_file(tmp_path / "out" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
+    assert stored.dtype == torch.float32
+
+
 @pytest.mark.parametrize("aggregation", ["seq-mean-token-mean", "token-mean"])
 def test_micro_batches_do_not_change_the_update(checkpoint, questions, tmp_path, aggregation):
     found = []

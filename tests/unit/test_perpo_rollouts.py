@@ -197,18 +197,11 @@ def test_a_row_without_an_answer_is_named(omni, tmp_path, said):
         Rollouts(omni, TransformersBackend(omni), found, judge, PROFILES["paper"], settings)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"prompt": [{"text": "\n"}]}, "field 'prompt': asks nothing"),
-        ({"response": [{"text": "\nFinal Answer: N/A"}]}, "field 'response': nothing can be right against"),
-    ],
-)
-def test_a_row_that_teaches_nothing_is_named(omni, tmp_path, changed, message):
+def test_a_row_that_asks_nothing_is_named(omni, tmp_path):
     good = {"prompt": [{"text": "What?"}], "response": [{"text": "\nFinal Answer: b"}], "ended": True}
-    found = prompts(tmp_path / "rows.jsonl", omni, good, good | changed)
+    found = prompts(tmp_path / "rows.jsonl", omni, good, good | {"prompt": [{"text": "\n"}]})
     judge = load_judge(omni, tmp_path)
-    with pytest.raises(InputError, match=f"rows.jsonl:2: {message}"):
+    with pytest.raises(InputError, match="rows.jsonl:2: field 'prompt': asks nothing"):
         settings = PerpoOptions("m", "o", "d", max_steps=1)
         Rollouts(omni, TransformersBackend(omni), found, judge, PROFILES["paper"], settings)
 

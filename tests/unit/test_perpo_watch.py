@@ -12,13 +12,15 @@ FINE = {
     "commonest_code": 0.3,
     "length": 80.0,
     "length_spread": 12.0,
+    "ended": 0.5,
     "mixed_groups": 0.5,
     "drift": 1e-3,
 }
 WRONG = {
     "stops drawing": {"images": 0.19},
     "images go flat": {"commonest_code": 0.96},
-    "one for every question": {"length_spread": 0.0},
+    "one for every question": {"length_spread": 0.12},
+    "the budget cuts them off": {"ended": 0.04},
     "nothing to learn from": {"mixed_groups": 0.0},
     "do not compute the same policy": {"drift": 0.11},
 }
@@ -46,7 +48,8 @@ def test_all_at_once():
         {"images": 0.2},
         {"images": 9.0},
         {"commonest_code": 0.95},
-        {"length_spread": 0.01},
+        {"length_spread": 0.13},
+        {"ended": 0.05},
         {"length": 1.0},
         {"mixed_groups": 0.01},
         {"drift": 0.1},

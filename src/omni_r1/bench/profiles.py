@@ -17,7 +17,7 @@ from omni_r1.perpo.grading import grade
 from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.choices import LETTERS, choice, contents_of
 from omni_r1.perpo.grading.collections_of import collection
-from omni_r1.perpo.grading.words import NO_ANSWER, same_text
+from omni_r1.perpo.grading.words import same_text, unanswered
 
 TOLERANCE = Fraction(1, 20)  # of ChartQA's relaxed accuracy (Methani et al. 2020, PlotQA)
 YEARS = range(1900, 2100)  # a gold answer of four digits in this range is a year
@@ -39,7 +39,7 @@ Rule = Callable[[str, str, Item], Verdict]
 
 def judged_by(profile: str, answer: str | None, item: Item) -> Verdict:
     """The verdict of a profile on a final answer, None where there is none. Raises AlgebraError as `grade` does."""
-    if answer is None or NO_ANSWER.fullmatch(canonical(answer)):
+    if answer is None or unanswered(canonical(answer), canonical(item.gold or "")):
         return Verdict(False, "no answer", parsed=False, partial=0.0 if profile == "sequence" else None)
     return PROFILES[profile](answer, item.gold or "", item)
 

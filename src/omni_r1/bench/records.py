@@ -17,7 +17,7 @@ from omni_r1.generate.run_folder import RunFolder, for_record, record_of
 from omni_r1.generate.runner import KEPT_PIXELS, Answered
 from omni_r1.model import Omni
 from omni_r1.perpo.grading.canonical import canonical
-from omni_r1.perpo.grading.words import NO_ANSWER
+from omni_r1.perpo.grading.words import unanswered
 
 
 def record_answer(
@@ -47,7 +47,7 @@ def record_answer(
 def grade_into(record: dict[str, Any], verdict: Verdict) -> None:
     """The rule's verdict, and until a judge is asked the record's own."""
     failed = record["status"] == "error"
-    record["no_answer"] = None if failed else no_answer(record["answer"])
+    record["no_answer"] = None if failed else no_answer(record["answer"], record.get("gold"))
     record["parsed"] = None if failed else verdict.parsed
     record["partial"] = verdict.partial
     record["rule"] = {"correct": verdict.correct, "reason": verdict.reason}
@@ -60,8 +60,8 @@ def settle(record: dict[str, Any], said: dict[str, Any]) -> None:
     record["outcome"] = outcome(record)
 
 
-def no_answer(answer: str | None) -> bool:
-    return answer is None or NO_ANSWER.fullmatch(canonical(answer)) is not None
+def no_answer(answer: str | None, gold: str | None) -> bool:
+    return answer is None or unanswered(canonical(answer), canonical(gold or ""))
 
 
 def opinion_into(record: dict[str, Any], opinion: Opinion | None, model: str | None, primary: str) -> None:

@@ -13,14 +13,14 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from omni_r1.errors import InputError, OmniError
+from omni_r1.errors import OmniError
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
 from omni_r1.grammar import Grammar
 from omni_r1.model import Omni
 from omni_r1.options import PerpoOptions
 from omni_r1.perpo.loss import overlong_penalty
 from omni_r1.perpo.prompts import Draws, PromptRow, prompt_of, seeds_of
-from omni_r1.perpo.reward import Judge, Profile, Response, Reward, grade, score
+from omni_r1.perpo.reward import Judge, Profile, Response, Reward, score
 from omni_r1.pesft.dataset import Rows
 
 
@@ -74,11 +74,8 @@ class Rollouts:
     ) -> None:
         self.omni, self.backend, self.rows = omni, backend, rows
         self.judge, self.profile, self.options = judge, profile, options
-        for index in range(len(rows)):  # a row that no answer can be right to is told of now, and not hours later
-            prompt = prompt_of(rows, index, omni.vocabulary)
-            if profile.rules == "own" and not (verdict := grade(prompt.gold, prompt.gold)).correct:
-                message = f"nothing can be right against the answer {prompt.gold!r}: {verdict.reason}"
-                raise InputError(message, file=prompt.name, field="response")
+        for index in range(len(rows)):  # a row that has no question or answer is told of now, and not hours later
+            prompt_of(rows, index, omni.vocabulary)
         self.draws = Draws(len(rows), options.seed)
         self.sampling = sampling_options(options)
         self.grammar = Grammar(omni.vocabulary, options.mode, options.max_images, options.max_text_tokens)

@@ -83,15 +83,20 @@ def backend_of(options: PerpoOptions, omni: Omni, rows: Rows) -> Backend:
     if processes() > 1:  # by itself every process's engine would take the first GPU
         engine["distributed_executor_backend"] = "external_launcher"
     return VllmBackend(
-        options.model_path, batch_size=options.batch_size, max_length=longest, dtype=options.dtype, **engine
+        options.model_path, batch_size=options.batch_size, max_length=longest, dtype=computing(options), **engine
     )
+
+
+def computing(options: PerpoOptions) -> str:
+    """The precision that is computed in, which nothing needs more than that is not trained."""
+    return "bfloat16" if options.bf16 else options.dtype
 
 
 def reference_of(options: PerpoOptions, device: torch.device) -> Chameleon | None:
     """The model as the run began with it; with an adapter it is there already."""
     if not options.kl_coef or options.lora_rank:
         return None
-    model = load(options.model_path, device=str(device), dtype=options.dtype).model
+    model = load(options.model_path, device=str(device), dtype=computing(options)).model
     model.set_attn_implementation({"": PACKED})
     return model.requires_grad_(False)
 

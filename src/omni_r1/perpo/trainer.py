@@ -38,11 +38,10 @@ MEASURED = ("loss_policy", "kl", "entropy", "clip_low", "clip_high")
 
 
 class Learned(NamedTuple):
-    """A response to learn from: its advantage, and the grammar's sets at its tokens."""
+    """A response to learn from, its advantage, and the row that it is an answer to."""
 
     rollout: Rollout
     advantage: float
-    sets: Tensor
     name: str
 
     def prompt(self) -> list[int]:
@@ -152,19 +151,19 @@ class PerpoTrainer(Resumable, GRPOTrainer):
                 shutil.rmtree(folder)  # it is as large as a checkpoint
 
     def _dealt(self, groups: Sequence[Group]) -> list[list[Learned]]:
-        """The rows of each micro-batch: mini-batches of whole groups, of which each process takes every n-th row.
+        """The rows of each micro-batch: mini-batches of whole groups, of which each process takes every n-th.
 
+        Groups go to the mini-batches in turn, so that those that are not mixed, which come last, are spread over them.
         Within a mini-batch, whose loss is a mean over rows in whatever order, like lengths go together, and groups do,
         whose prompt is computed once in a micro-batch.
         """
-        size, per_batch = self.options.mini_batch_size, self.args.per_device_train_batch_size
-        dealt = []
-        for start in range(0, len(groups), size):
-            learned = [self._learned(group) for group in groups[start : start + size]]
+        per_batch, dealt = self.args.per_device_train_batch_size, []
+        for place in range(self.updates):
+            learned = [self._learned(group) for group in groups[place :: self.updates]]
             learned.sort(key=lambda group: max(len(row.rollout.completion.ids) for row in group))
             rows = [row for group in learned for row in group]
-            own = rows[rank() :: processes()]
-            dealt += [own[place : place + per_batch] for place in range(0, len(own), per_batch)]
+            blocks = [rows[start : start + per_batch] for start in range(0, len(rows), per_batch)]
+            dealt += blocks[rank() :: processes()]
         return dealt
 
     def _weigh(self, batches: Sequence[dict[str, Any]]) -> None:
@@ -175,7 +174,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         for start in range(0, len(batches), parts):
             update = batches[start : start + parts]
             own = sum(float(batch["weights"].sum()) for batch in update) / parts
-            tokens = float(self.accelerator.reduce(torch.tensor(own, dtype=torch.float64), "mean"))
+            total = torch.tensor(own, dtype=torch.float64, device=self.accelerator.device)
+            tokens = float(self.accelerator.reduce(total, "mean"))
             for batch in update:
                 batch["tokens"] = tokens
 
@@ -183,9 +183,8 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         values = torch.tensor([one.value for one in group.rollouts], dtype=torch.float64)
         mixed = group.mixed(self.options.filter_metric)
         advantages = group_advantages(values).tolist() if mixed else [0.0] * len(values)
-        budget, grammar, name = self.options.max_new_tokens, self.rollouts.grammar, group.prompt.name
         return [
-            Learned(one, advantage, grammar.indices(one.completion.ids, one.completion.prompt_length, budget), name)
+            Learned(one, advantage, group.prompt.name)
             for one, advantage in zip(group.rollouts, advantages, strict=True)
         ]
 
@@ -218,7 +217,11 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         sampled = [torch.tensor(row.rollout.completion.logprobs, dtype=torch.float32) for row in rows]
         tokens = torch.tensor(seen)
         ids = padded([tokens[each] for each in places], self.rollouts.omni.vocabulary.pad)
-        sets = padded([pad(row.sets, (1, 0), value=NOTHING) for row in rows], NOTHING)
+        allowed = [
+            self.rollouts.grammar.indices(one.ids, one.prompt_length, self.options.max_new_tokens)
+            for one in (row.rollout.completion for row in rows)
+        ]
+        sets = padded([pad(each, (1, 0), value=NOTHING) for each in allowed], NOTHING)
         return {
             "input_ids": tokens[None].to(device),
             "position_ids": torch.tensor([positions], device=device),

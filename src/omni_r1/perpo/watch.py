@@ -10,7 +10,8 @@ from omni_r1.perpo.rollouts import Harvest, Rollout
 from omni_r1.trajectory import Image
 from omni_r1.vocabulary import Vocabulary
 
-FEW_IMAGES = 0.1  # of those of the first step
+FEW = 0.1  # of the first step's images, and of its share of responses that end
+ONE_LENGTH = 0.01  # of the first step's spread of lengths
 ONE_CODE = 0.95  # share of an image's codes that are its commonest one
 
 
@@ -71,13 +72,17 @@ class Watch:
         """What is wrong with a step, in words."""
         first = self.first = self.first or dict(figures)
         found = []
-        if figures["images"] < FEW_IMAGES * first["images"]:
+        if figures["images"] < FEW * first["images"]:
             found.append(f"{figures['images']:.2f} images a response, {first['images']:.2f} at first: it stops drawing")
         if figures["commonest_code"] > ONE_CODE > first["commonest_code"]:
             share = f"{figures['commonest_code']:.0%}"
             found.append(f"one code is {share} of an image, {first['commonest_code']:.0%} at first: images go flat")
-        if figures["length_spread"] == 0 < first["length_spread"]:
-            found.append(f"all responses have {figures['length']:.0f} tokens: one for every question")
+        if figures["length_spread"] <= ONE_LENGTH * first["length_spread"] and first["length_spread"]:
+            found.append(f"all responses have some {figures['length']:.0f} tokens: one for every question")
+        if figures["ended"] < FEW * first["ended"]:
+            found.append(
+                f"{figures['ended']:.0%} of responses end, {first['ended']:.0%} at first: the budget cuts them off"
+            )
         if not figures["mixed_groups"]:
             found.append("no group is mixed: nothing to learn from")
         if figures["drift"] > self.max_drift:

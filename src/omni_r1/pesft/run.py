@@ -32,7 +32,9 @@ LOG = "log.jsonl"
 
 
 def on_cpu(options: PesftOptions | PerpoOptions) -> bool:
-    return options.use_cpu or not torch.accelerator.is_available()
+    """Also where the accelerator has no float64, as Apple's."""
+    found = torch.accelerator.current_accelerator()
+    return options.use_cpu or found is None or found.type == "mps"
 
 
 def own_device(options: PesftOptions) -> str:

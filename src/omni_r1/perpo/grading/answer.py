@@ -18,7 +18,7 @@ from omni_r1.perpo.grading.collections_of import alternatives, collection, compa
 from omni_r1.perpo.grading.expressions import NotAnExpression, TooLarge, Tree, parse, symbols
 from omni_r1.perpo.grading.intervals import compare_regions, is_plainly_interval, region
 from omni_r1.perpo.grading.units import is_plural
-from omni_r1.perpo.grading.words import HEDGE, NO_ANSWER, roman, same_text, takes_back, yes_no
+from omni_r1.perpo.grading.words import HEDGE, roman, same_text, takes_back, unanswered, yes_no
 
 DEPTH = 4  # of answers within answers: a list in a list, the content of a choice
 ONE: Tree = ("num", 1, 1)
@@ -320,7 +320,7 @@ RULES: tuple[tuple[str, Callable[[str, str], Verdict | None]], ...] = (
 
 def _grade(answer: str, gold: str) -> Grade:
     """Grade two canonical texts by the first rule that knows the gold one."""
-    if NO_ANSWER.fullmatch(answer):
+    if unanswered(answer, gold):
         return Grade(False, "no answer")
     if _depth.get() >= DEPTH:
         return Grade(answer == gold, "nested too deep to compare", "text")
@@ -361,7 +361,7 @@ def grade(answer: str | None, gold: str, options: Sequence[str] | None = None) -
     if max(len(answer), len(gold)) > LONGEST:
         return Grade(bool(answer.strip()) and answer.strip() == gold.strip(), "longer than is compared", "text")
     have, want = canonical(answer), canonical(gold)
-    if NO_ANSWER.fullmatch(have):
+    if unanswered(have, want):
         return Grade(False, "no answer")
     if not want:
         return Grade(False, "the gold answer is empty")

@@ -15,6 +15,11 @@ _ROMAN = re.compile(r"M{0,3}(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _SYMBOLS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 
 
+def unanswered(text: str, gold: str) -> bool:
+    """Whether a canonical text gives no answer. A sign such as `>` is one where it is the gold answer."""
+    return NO_ANSWER.fullmatch(text) is not None and not (text == gold and re.fullmatch(r"\W+", text))
+
+
 def roman(text: str) -> int | None:
     """The value of a well-formed numeral of two or more symbols: one symbol is a letter. Small ones only of i, v, x."""
     if not (2 <= len(text) <= 15) or not (text.isupper() or set(text) <= set("ivx")):
