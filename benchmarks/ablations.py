@@ -47,12 +47,14 @@ def row_of(work: Path, name: str) -> dict[str, Any] | None:
         return fmean(values) if values else None
 
     single = tuple(found[0]["interval"]["overall"])
+    tasks = [task for task in found[0]["accuracy"] if task != "overall"]
     return {
         "name": name,
         "seeds": [int(folder.parent.name) for folder in folders],
         "accuracy": fmean(accuracies),
         "accuracies": accuracies,
         "interval": of_mean(accuracies) if len(accuracies) > 1 else single,
+        "tasks": {task: fmean(summary["accuracy"][task] for summary in found) for task in tasks},
         "step_accuracy": mean("step_accuracy"),
         "valid_images": mean("valid_images"),
         "command": "runs/ablations.sh",
@@ -86,8 +88,9 @@ def table(rows: list[dict[str, Any]]) -> str:
                 "": TITLES[row["name"]],
                 "seeds": len(row["seeds"]),
                 "accuracy": f"{percent(row['accuracy'])} {within(row, 'interval')}",
+                **{task: f"{100 * share:.0f}" for task, share in row["tasks"].items()},
                 "gain, points": f"{100 * row['gain']:+.1f} {within(row, 'gain_interval')}" if "gain" in row else "",
-                "steps right": percent(row["step_accuracy"]),
+                "steps right": percent(row["step_accuracy"] if row["valid_images"] is not None else None),  # it draws
                 "whole images": percent(row["valid_images"]),
             }
             for row in rows
