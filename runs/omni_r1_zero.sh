@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Omni-R1-Zero on the miniature: from its base model and chains of thought in text alone, by two rounds of drawing and
 # PeSFT and then PeRPO; beside it the same training on gold drawings, on no drawings, and on drawings nobody filtered.
-# Every stage that is done is skipped on a re-run, one that was interrupted goes on.
+# Some eight hours on two CPU cores; every stage that is done is skipped on a re-run, one that was interrupted goes on.
 #
 #   runs/omni_r1_zero.sh [WORK]   trains under WORK (default out/zero); BASE=folder of the base model (default
 #                                 out/miniature/base, which runs/miniature.sh makes)
@@ -14,8 +14,8 @@ base=${BASE:-out/miniature/base}
 seeds=${SEEDS:-0 1 2}
 settings=${*:2}
 settings=${settings:-base zero annotated text unfiltered}
-rows=${ROWS:-8000}       # chains of thought, and gold traces of the same questions
-steps=${STEPS:-1000}     # of each PeSFT, 32 rows each
+rows=${ROWS:-2000}       # chains of thought, and gold traces of the same questions
+steps=${STEPS:-400}      # of each PeSFT, 32 rows each
 perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
