@@ -199,8 +199,10 @@ class Bootstrapper:
     ) -> Iterator[dict[str, Any]]:
         """A line for each drawing of a step: where it came from, what it scored, what became of it. A row's first line
         has its question too, with the codes of its pictures."""
-        said = "".join(part.text if isinstance(part, Text) else IMAGE_MARK for part in each.row.question)
-        question = {"question": said, "pictures": [list(picture.codes) for picture in each.row.pictures]}
+        asked: dict[str, Any] = {}
+        if not each.row.drawings:
+            said = "".join(part.text if isinstance(part, Text) else IMAGE_MARK for part in each.row.question)
+            asked = {"question": said, "pictures": [list(picture.codes) for picture in each.row.pictures]}
         for place, (one, reason) in enumerate(zip(candidates, faults, strict=True)):
             scores = {name: getattr(one, name) for name in SCORES}
             yield {
@@ -216,7 +218,7 @@ class Bootstrapper:
                 "reason": reason,
                 "taken": place == taken,
                 "codes": list(one.codes),
-            } | (question if place == 0 and not each.row.drawings else {})
+            } | (asked if place == 0 else {})
 
     def _written(self, each: Begun) -> TokenRow:
         rendered = self.vocabulary.render(trace(each.row, each.row.drawings, self.options.template))

@@ -156,7 +156,7 @@ def _look(
     places = [(each, start + 1) for each, images in pairs for start, whole in images if whole]
     if not places:
         return torch.zeros(0, 2), torch.zeros(0)
-    tokens = torch.tensor([list(each.ids[start : start + length]) for each, start in places])
+    tokens = torch.tensor([each.ids[start : start + length] for each, start in places])
     codes = judge.vocabulary.tokens_to_codes(tokens)
     seen = energies(codes, judge.distances)
     if profile.look == "none":
@@ -209,7 +209,7 @@ def _reward(
 
 def _as_original(response: Response, judge: Judge, profile: Profile) -> Reward:
     """By the released code's rules: text without special tokens, as verl decodes it, and no prompt."""
-    ids = list(response.ids[response.prompt_length :])
+    ids = response.ids[response.prompt_length :]
     known = [one for one in ids if 0 <= one < judge.vocabulary.size]
     said = judge.vocabulary.tokenizer.decode(known, skip_special_tokens=True)
     accuracy, formed = original.accuracy(said, response.gold), float(original.has_format(said))
