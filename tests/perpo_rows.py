@@ -35,7 +35,7 @@ def write_questions(path: Path, count: int = 10) -> Path:
     return path
 
 
-def words_of(model: Path, rows: Path, output: Path, **changed: object) -> list[str]:
+def words_of(model: Path, rows: Path, output: Path | None, **changed: object) -> list[str]:
     """The command line, of SETTINGS as they are or as they are changed."""
     settings = {"model_path": model, "train_data": rows, "output_path": output, **SETTINGS, **changed}
     words = ["perpo"]

@@ -46,16 +46,16 @@ class TrainingServer(Server):
         *,
         folder: Path,
         kill: tuple[int, str] | None = None,
-        aim: tuple[str, str] | None = None,
+        aim: str | None = None,
         fail: tuple[int, int, list[str]] | None = None,
         limit: int | None = None,
         delay: float | None = None,
     ) -> Ended:
         """Run `omni-r1 WORDS`; what it prints goes into the file `said`.
 
-        kill, fail: the operation below `folder` to die or to fail at, as `faulty` takes them; aim: words of the path
-        to die at the first operation of, and the moment; limit: the largest file that the system lets it write, in
-        bytes; delay: seconds until it is killed.
+        kill, fail: the operation below `folder` to die or to fail at, as `faulty` takes them; aim: words of a path,
+        to die at the first operation on it instead where that comes before; limit: the largest file that the system
+        lets it write, in bytes; delay: seconds until it is killed.
         """
         order: dict[str, Any] = {"words": words, "said": str(said), "folder": str(folder)}
         order |= {"kill": kill, "aim": aim, "fail": fail, "limit": limit, "delay": delay}
@@ -143,11 +143,11 @@ def serve(model: str, rows: str, work: str, verb: str, *more: str) -> None:
         print(json.dumps([code, *noted(shared)]), flush=True)
 
 
-def aimed(words: str, moment: str) -> faulty.Strike:
-    """SIGKILL at the first operation on a path with these words."""
+def aimed(words: str, last: int, moment: str) -> faulty.Strike:
+    """SIGKILL at the first operation on a path with these words, at the latest at operation `last`."""
 
     def strike(number: int, name: str, path: Path, do: Callable, half: Callable) -> Any:
-        return faulty.killing(number if words in str(path) else 0, moment)(number, name, path, do, half)
+        return faulty.killing(number if words in str(path) else last, moment)(number, name, path, do, half)
 
     return strike
 
@@ -169,10 +169,10 @@ def child(order: dict[str, Any], shared: mmap.mmap) -> int:
     say_into(order["said"])
     failed: list[tuple[str, Path]] = []
     strike: faulty.Strike = faulty.counting
-    if order["kill"]:
+    if order["aim"]:
+        strike = aimed(order["aim"], *order["kill"])
+    elif order["kill"]:
         strike = faulty.killing(*order["kill"])
-    elif order["aim"]:
-        strike = aimed(*order["aim"])
     elif order["fail"]:
         at, code, then = order["fail"]
         strike = faulty.failing(at, code, failed, then)

@@ -30,7 +30,7 @@ class Run:
         self.server = TrainingServer(self.model, self.rows, base / "warm")
         self.said, self.untouched, self.started = base / "said", base / "untouched", base / "started"
         assert self.attempt(self.untouched).code == 0, self.said.read_text()
-        assert self.attempt(self.started, aim=("checkpoint-3/.manifest", "half")).code == -9
+        assert self.attempt(self.started, aim="checkpoint-3/.manifest", kill=(0, "half")).code == -9
         assert [checkpoints.step_of(place) for place in whole_checkpoints(self.started)] == [1, 2]
 
     def attempt(self, output: Path, *more: str, **order) -> Ended:
