@@ -2,8 +2,8 @@
 
 Steps of text-only chains are drawn several times over, each behind gold drawings of the steps before it, and judged
 against the gold drawing, which bootstrapping never sees. The first table has the share of steps with a right drawing by
-how it was chosen; the second what each filter would do to the drawings that `votes` chooses: how many of the
-right ones it keeps (recall), and how many of those it keeps are right (precision).
+how it was chosen; the others what each filter would do to the greedy drawings, and to those that `votes` chooses: how
+many of the right ones it keeps (recall), and how many of those it keeps are right (precision).
 """
 
 import json
@@ -67,11 +67,10 @@ class ZeroOptions:
 
 @dataclass
 class Judged:
-    """A step: its task, the greedy drawing and the others, each with whether it is right."""
+    """A step: its task, its drawings, the greedy one first, and whether each is right."""
 
     task: str
-    greedy: bool
-    candidates: list[Candidate]
+    drawn: list[Candidate]
     right: list[bool]
 
 
@@ -102,19 +101,19 @@ def judged_steps(omni: Omni, asked: ZeroOptions) -> list[Judged]:
     greedy, _ = draw(rows, backend, replace(plain, guidance_scale=asked.guidance_scale))
     drawn, _ = draw(rows, backend, options)
     out = []
-    for row, (task, grid), [first], others in zip(rows, wanted, greedy, drawn, strict=True):
-        for each, score in zip(others, perception_scores(others, band, distances), strict=True):
+    both = [first + others for first, others in zip(greedy, drawn, strict=True)]
+    for row, (task, grid), candidates in zip(rows, wanted, both, strict=True):
+        for each, score in zip(candidates, perception_scores(candidates, band, distances), strict=True):
             each.perception, each.changed = score, changed(each.codes, [*row.pictures, *row.drawings])
-        right = verdicts(omni, [first, *others], grid)
-        out.append(Judged(task, right[0], others, right[1:]))
-    for found, agreements in zip(out, step_agreements(rows, drawn, options, likely), strict=True):
-        for each, agreement in zip(found.candidates, agreements, strict=True):
+        out.append(Judged(task, candidates, verdicts(omni, candidates, grid)))
+    for candidates, agreements in zip(both, step_agreements(rows, both, options, likely), strict=True):
+        for each, agreement in zip(candidates, agreements, strict=True):
             each.agreement = agreement
     if asked.draw_as == "trace":
         for row, found in zip(rows, out, strict=True):
             if len(row.drawings) == len(row.steps) - 1:
-                finished = [replace(row, drawings=[*row.drawings, each.image]) for each in found.candidates]
-                for each, gain in zip(found.candidates, answer_gains(finished, options, likely), strict=True):
+                finished = [replace(row, drawings=[*row.drawings, each.image]) for each in found.drawn]
+                for each, gain in zip(found.drawn, answer_gains(finished, options, likely), strict=True):
                     each.answer_gain = gain
     return out
 
@@ -126,46 +125,48 @@ def verdicts(omni: Omni, candidates: Sequence[Candidate], grid: np.ndarray) -> l
     return [judge(np.asarray(picture), gold).correct for picture in pictures]
 
 
-def score_of(step: Judged, place: int, name: str) -> float | None:
-    one = step.candidates[place]
-    if name == "varied":
-        return 1 - commonest(one.codes)
-    return getattr(one, name)
+def score_of(one: Candidate, name: str) -> float | None:
+    return 1 - commonest(one.codes) if name == "varied" else getattr(one, name)
 
 
 def share(values: Sequence[bool]) -> str:
     return f"{sum(values) / len(values):.1%}" if values else "—"
 
 
-def tables(steps: Sequence[Judged]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    asked = any(one.answer_gain is not None for step in steps for one in step.candidates)
-    ways_to = [by for by in CHOOSERS if by != "answer" or asked]
-    chosen = {by: [choose(step.candidates, [None] * len(step.right), by) for step in steps] for by in ways_to}
-    ways = {"greedy": [step.greedy for step in steps]}
-    for by in ways_to:
-        ways[by] = [step.right[place or 0] for step, place in zip(steps, chosen[by], strict=True)]
-    ways["any of them"] = [any(step.right) for step in steps]
-    choosers = []
-    for way, right in ways.items():
-        by_task = {t: [r for r, step in zip(right, steps, strict=True) if step.task == t] for t in TASK_NAMES}
-        choosers.append({"chosen by": way, "all": share(right)} | {t: share(each) for t, each in by_task.items()})
-    filters = []
+def choosers(steps: Sequence[Judged]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Rows of the first table; and of each step the place that `votes` chooses among its drawings."""
+    asked = any(one.answer_gain is not None for step in steps for one in step.drawn)
+    ways = {"greedy": [0] * len(steps)}
+    for by in CHOOSERS:
+        if by != "answer" or asked:
+            ways[by] = [1 + (choose(step.drawn[1:], [None] * (len(step.drawn) - 1), by) or 0) for step in steps]
+    right = {way: [step.right[at] for step, at in zip(steps, places, strict=True)] for way, places in ways.items()}
+    right["any of them"] = [any(step.right[1:]) for step in steps]
+    out = []
+    for way, verdict in right.items():
+        by_task = {t: [r for r, step in zip(verdict, steps, strict=True) if step.task == t] for t in TASK_NAMES}
+        out.append({"chosen by": way, "all": share(verdict)} | {t: share(each) for t, each in by_task.items()})
+    return out, ways["votes"]
+
+
+def filters(steps: Sequence[Judged], places: Sequence[int], heading: str) -> list[dict[str, Any]]:
+    """What each filter does to the drawings at these places. The greedy ones are alone, and have no votes."""
+    out = []
     for name, thresholds in FILTERS.items():
+        if name == "votes" and not any(places):
+            continue
+        scored = [(step, at, score_of(step.drawn[at], name)) for step, at in zip(steps, places, strict=True)]
         for least in thresholds:
-            kept: list[tuple[str, bool, bool]] = []
-            for step, place in zip(steps, chosen["votes"], strict=True):
-                score = score_of(step, place or 0, name)
-                if score is not None:
-                    kept.append((step.task, step.right[place or 0], score >= least))
+            kept = [(step.task, step.right[at], score >= least) for step, at, score in scored if score is not None]
             if not kept:
                 continue
-            row: dict[str, Any] = {"filter": f"{name} ≥ {least:.3g}", "kept": share([keep for *_, keep in kept])}
+            row: dict[str, Any] = {heading: f"{name} ≥ {least:.3g}", "kept": share([keep for *_, keep in kept])}
             for task in (None, *TASK_NAMES):
                 some = [(right, keep) for t, right, keep in kept if task in (None, t)]
                 precision, recall = share([r for r, keep in some if keep]), share([keep for r, keep in some if r])
                 row[task or "precision, recall"] = f"{precision}, {recall}"
-            filters.append(row)
-    return choosers, filters
+            out.append(row)
+    return out
 
 
 def main() -> None:
@@ -173,13 +174,14 @@ def main() -> None:
     torch.set_num_threads(1)
     run = describe_run(asked, seed=asked.seed)
     steps = judged_steps(omni_r1.load(asked.model_path), asked)
-    choosers, filters = tables(steps)
+    chosen, voted = choosers(steps)
+    tables = [chosen, filters(steps, [0] * len(steps), "greedy drawings"), filters(steps, voted, "chosen by votes")]
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    found = {"run": run, "choosers": choosers, "filters": filters, "steps": [asdict(step) for step in steps]}
+    found = {"run": run, "tables": tables, "steps": [asdict(step) for step in steps]}
     write_atomic(asked.json_path, json.dumps(found) + "\n")
     flags = " ".join(f"--{name.replace('_', '-')} {getattr(asked, name)}" for name in ("rows", "candidates", "draw_as"))
     about = f"{len(steps)} steps, `{flags}`"
-    content = f"{about}; {made_with(run)}.\n\n{markdown(choosers)}\n{markdown(filters)}"
+    content = f"{about}; {made_with(run)}.\n\n" + "\n".join(map(markdown, tables))
     print(content)
     if asked.page:
         put_section(Path(asked.page), asked.section, content)
