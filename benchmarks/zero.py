@@ -43,7 +43,7 @@ FILTERS: dict[str, tuple[float, ...]] = {
     "changed": (1 / 128, 3 / 128),
     "confidence": (-0.1, -0.03, -0.01),
     "votes": (0.5, 0.75, 1.0),
-    "agreement": (0.0, 0.02, 0.05),
+    "agreement": (0.0, 1.0, 4.0),
     "answer_gain": (0.0, 1.0, 2.0),
 }
 
