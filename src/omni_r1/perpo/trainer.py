@@ -127,7 +127,7 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         """The micro-batches of a step, those of this process, with log-probs under policy and reference."""
         started = time.perf_counter()
         self._refresh()
-        with attention(self.rollouts.omni.model, "sdpa"):
+        with attention(self.rollouts.omni.model, "sdpa"), self.accelerator.autocast():
             found = self.rollouts.harvest()
         found.seconds["refresh"] = time.perf_counter() - started - sum(found.seconds.values())
         batches = [self._batch(rows) for rows in self._dealt(found.kept)]
