@@ -140,13 +140,19 @@ class PerpoTrainer(Resumable, GRPOTrainer):
         return batches
 
     def _refresh(self) -> None:
-        """Give the policy's weights to a sampler that has a copy of them."""
-        if isinstance(self.rollouts.backend, VllmBackend) and self.state.global_step:
-            folder = self.steps / WEIGHTS / str(rank())
+        """Give the policy's weights to samplers that have a copy of them: one process of a machine writes, all read."""
+        if not isinstance(self.rollouts.backend, VllmBackend) or not self.state.global_step:
+            return
+        writer = rank() - self.accelerator.local_process_index
+        folder = self.steps / WEIGHTS / str(writer)
+        if rank() == writer:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             self.saver.save_whole(folder)
-            self.rollouts.backend.reload(folder)
+        self._wait()
+        self.rollouts.backend.reload(folder)
+        self._wait()
+        if rank() == writer:
             with writing(folder):
                 shutil.rmtree(folder)  # it is as large as a checkpoint
 
