@@ -61,8 +61,9 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "lined": ("What?", lined, "What?", [GREEN]),
         "removed": ("What <image>?", "<TLTS>", "What ?", []),
         "no base64": ("What?", "%%%", "field 'image': is no base64", None),
-        "null": ("What?", None, "field 'image': is no base64", None),
-        "blank": ("  ", b64(), "field 'question': must be a text", None),
+        "null": ("What?", None, "field 'image': is missing", None),
+        "blank": ("  ", b64(), "field 'question': is empty", None),
+        "no question": (None, b64(), "field 'question': is missing", None),
         "no answer": ("What?", b64(), "field 'answer': is missing", None),
         "blank answer": ("What?", b64(), "field 'answer': is missing", None),
     }
@@ -73,12 +74,14 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "in front": ("Which?", [b64(), b64("red")], "Which?", [GREEN, RED]),
         "none": ("Which?", [], "Which?", []),
         "all removed": ("<image><image> Which?", ["<TLTS>", "<TLTS>"], "Which?", []),
+        "null in a list": ("Which?", [b64(), None], "field 'image': is missing", None),
         "some removed": ("Which?", [b64(), "<TLTS>"], "field 'image': is no base64", None),
     }
     binary = {
         "bytes": ("Which <image>?", png(), "Which <image>?", [GREEN]),
     }
     structs = {
+        "nothing": ("Which?", {"bytes": None, "path": None}, "field 'image': is missing", None),
         "struct": ("Which?", {"bytes": png(), "path": "/etc/passwd"}, "Which?", [GREEN]),
         "no file": (
             "Which?",
@@ -87,7 +90,9 @@ def test_every_quirk_of_omni_bench(tmp_path):
             None,
         ),
     }
-    for name, cases in {"texts": texts, "lists": lists, "binary": binary, "structs": structs}.items():
+    numbers = {"number": ("Which?", 7, "field 'image': must be base64, bytes or a path", None)}
+    kinds = {"texts": texts, "lists": lists, "binary": binary, "structs": structs, "numbers": numbers}
+    for name, cases in kinds.items():
         rows = [
             {"id": key, "question": case[0], "image": case[1], "answer": golds.get(key, "x")}
             for key, case in cases.items()

@@ -34,7 +34,7 @@ class Row:
         if value is not None and not isinstance(value, str):
             raise InputError("must be a text", field=field)
         if required and (value is None or not value.strip()):
-            raise InputError("must be a text", field=field)
+            raise InputError("is missing" if value is None else "is empty", field=field)
         if value is not None and len(value) > LONGEST_PROMPT:
             raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)
         return value
@@ -76,22 +76,24 @@ class Row:
         return [self._picture(one, field) for one in cells]
 
     def _picture(self, cell: Any, field: str) -> Source:
-        if isinstance(cell, dict) and "bytes" in cell and cell["bytes"] is None and isinstance(cell.get("path"), str):
-            cell = cell["path"]
-        if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
-            return cell["bytes"]
+        if isinstance(cell, dict) and "bytes" in cell:
+            cell = cell["bytes"] if cell["bytes"] is not None else cell.get("path")
+        if cell is None:
+            raise InputError("is missing", field=field)
         if isinstance(cell, bytes):
             return cell
-        if isinstance(cell, str) and cell.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")):
+        if not isinstance(cell, str):
+            raise InputError("must be base64, bytes or a path, alone or in a list", field=field)
+        if cell.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")):
             try:
                 return self.files.picture(cell)
             except InputError as error:
                 raise InputError(error.message, field=field) from error
-        if isinstance(cell, str) and cell.startswith("data:"):
+        if cell.startswith("data:"):
             cell = cell.partition(",")[2]
         try:
             return base64.b64decode("".join(cell.split()), validate=True)
-        except (AttributeError, binascii.Error, TypeError, ValueError) as error:
+        except (binascii.Error, ValueError) as error:
             raise InputError(f"is no base64: {short(error)}", field=field) from error
 
 
