@@ -72,7 +72,7 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "all": ("<image> or <image>?", [b64(), b64("red")], "<image> or <image>?", [GREEN, RED]),
         "behind": ("Is <image> right?", [b64(), b64("red")], "Is <image> right? <image>", [GREEN, RED]),
         "in front": ("Which?", [b64(), b64("red")], "Which?", [GREEN, RED]),
-        "none": ("Which?", [], "Which?", []),
+        "none": ("Which <image>?", [], "field 'image': is missing: the list is empty", None),
         "all removed": ("<image><image> Which?", ["<TLTS>", "<TLTS>"], "Which?", []),
         "null in a list": ("Which?", [b64(), None], "field 'image': is missing", None),
         "some removed": ("Which?", [b64(), "<TLTS>"], "field 'image': is no base64", None),
@@ -305,10 +305,12 @@ def test_geometry3k(tmp_path):
     rows = [
         {"images": images, "problem": "<image>Find x.", "answer": "2 \\sqrt { 221 }", "choices": ["1", "2"]},
         {"images": images, "problem": "<image>Find x.", "answer": "B", "choices": ["1", "2"]},
+        {"images": [], "problem": "<image>Find x.", "answer": "B", "choices": ["1", "2"]},
     ]
-    free, choice = load_suite(str(parquet(tmp_path / "test.parquet", rows)), "geometry3k").questions
+    free, choice, bare = load_suite(str(parquet(tmp_path / "test.parquet", rows)), "geometry3k").questions
     assert (free.text, free.profile, free.options) == ("<image>Find x.", "number", None)
     assert (choice.text, choice.gold, choice.profile) == ("<image>Find x.\n(A) 1\n(B) 2", "B", "choice")
+    assert "field 'images': is missing: the list is empty" in str(bare.error)
 
 
 def test_mathvista(tmp_path):

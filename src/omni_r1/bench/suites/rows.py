@@ -66,12 +66,14 @@ class Row:
 
     def pictures(self, field: str) -> list[Source]:
         """The pictures of a cell: one or a list, each base64 text, a data URI, bytes, `{bytes, path}`, or a path where
-        it ends as the name of a picture does. `<TLTS>` is none."""
+        it ends as the name of a picture does. `<TLTS>` is none, and the only way to have none."""
         cell = self.data.get(field)
         cells = cell if isinstance(cell, list) else [cell]
         if len(cells) > MOST_IMAGES:
             raise InputError(f"has {len(cells)} pictures, more than {MOST_IMAGES}", field=field)
-        if cells and all(one == REMOVED for one in cells):
+        if not cells:
+            raise InputError("is missing: the list is empty", field=field)
+        if all(one == REMOVED for one in cells):
             return []
         return [self._picture(one, field) for one in cells]
 
