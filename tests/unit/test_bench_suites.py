@@ -107,6 +107,19 @@ def test_every_quirk_of_omni_bench(tmp_path):
                 assert item.text.count(IMAGE_MARK) in (0, len(pictures))
 
 
+def test_a_gold_answer_that_is_no_number_is_none(tmp_path):
+    """As pandas writes a cell without a value: a row of it could never be right."""
+    columns = {"floats": [1.5, math.nan, None], "times": pa.array([0, None, None], pa.timestamp("s"))}
+    for name, golds in columns.items():
+        rows = {"question": ["q"] * 3, "image": ["<TLTS>"] * 3, "answer": golds}
+        pq.write_table(pa.table(rows), path := tmp_path / f"{name}.parquet")
+        good, *empty = load_suite(str(path)).questions
+        assert good.gold and all("field 'answer': is missing" in str(item.error) for item in empty)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"query": "q", "label": [NaN], "image": "<TLTS>"}\n')
+    assert "field 'label': is missing" in str(load_suite(str(path), "chartqa").questions[0].error)
+
+
 def test_cut_base64_is_no_picture(tmp_path):
     noisy = Image.effect_noise((64, 64), 90)
     out = io.BytesIO()

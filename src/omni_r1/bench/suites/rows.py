@@ -49,7 +49,7 @@ class Row:
     def gold(self, field: str) -> str:
         """The gold answer: any one value as text, which is not blank."""
         value = self.data.get(field)
-        if value is None or not str(value).strip():
+        if value is None or value != value or not str(value).strip():  # not a number, not a time: an empty cell
             raise InputError("is missing", field=field)
         if len(told := str(value)) > LONGEST_PROMPT:
             raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)
