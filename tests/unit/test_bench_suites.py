@@ -421,6 +421,7 @@ def test_what_cannot_be_a_suite(tmp_path):
         ({"data": str(tmp_path / "absent/x/y")}, "data"),
         ({"data": str(tmp_path / "two"), "revision": "v1"}, "revision"),
         ({"name": "miniature", "data": str(tmp_path)}, "suite"),
+        *(({"name": "miniature", field: "task"}, field) for field in ("revision", "split", "source_column")),
         ({"name": "chartqa", "data": str(tmp_path / "two"), "split": "val", "source_column": "a"}, "source_column"),
     ]
     for how, field in wrong:
