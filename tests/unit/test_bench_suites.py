@@ -182,6 +182,33 @@ def test_rows_that_cannot_be_read_count_where_they_belong(tmp_path):
     assert {item.source for item in load_suite(path, source_column="from").questions} == {"vstar"}
 
 
+def test_an_error_names_the_column_that_it_is_about(tmp_path):
+    """Where columns have other names: those of pictures, which are opened when their turn comes, and of options."""
+    many = [*"abcdefghijkl"]
+    rows = {
+        "omni-bench": ({"question": "q", "image": b64(), "answer": "1"}, "question", "image"),
+        "vstar": ({"text": "q", "image": b64(), "label": "A"}, "text", "image"),
+        "chartqa": ({"query": "q", "imgname": "absent.png", "label": "1"}, "query", "imgname"),
+        "geometry3k": ({"problem": "q", "image": [b64()], "answer": "1"}, "problem", "image"),
+        "mathvista": ({"question": "q", "decoded_image": b64(), "answer": "1", "answer_type": "text"}, "question",
+                      "decoded_image"),
+        "vic-bench": ({"prompt": "q", "img": b64(), "gt": "1"}, "prompt", "img"),
+    }  # fmt: skip
+    for name, (row, text, images) in rows.items():
+        path = write_lines(tmp_path / name / "a_stage1.jsonl", [row]) if name != "omni-bench" else parquet(
+            tmp_path / "a.parquet", [row]
+        )  # fmt: skip
+        [item] = load_suite(str(path), name).questions
+        assert item.error is None and (item.text_field, item.images_field) == (text, images)
+        assert f"field '{images}'" in str(within(item, 0).error)
+    row = {"problem": "q", "images": b64(), "answer": "A", "choices": many}
+    [item] = load_suite(str(write_lines(tmp_path / "g.jsonl", [row])), "geometry3k").questions
+    assert "field 'choices': has 12 options, more than 10" in str(item.error)
+    row = {"question": "q", "image": b64(), "answer": "a", "answer_type": "text", "choices": many} | CHOICE
+    [item] = load_suite(str(write_lines(tmp_path / "m.jsonl", [row])), "mathvista").questions
+    assert "field 'choices': has 12 options, more than 10" in str(item.error)
+
+
 def test_rows_that_cannot_be_read_of_every_other_suite(tmp_path):
     rows = {
         "vstar": ({"text": " ", "category": "relative_position"}, "relative_position", "choice"),

@@ -32,10 +32,9 @@ def record_answer(
 
     try:
         part = KEPT_PIXELS // max(1, len(item.gold_images))
-        gold = [for_record(open_source(source, item.where), part) for source in item.gold_images]
+        gold = [for_record(open_source(source, item.where, "steps"), part) for source in item.gold_images]
     except InputError as error:  # without them the drawings cannot be judged
-        reason = str(InputError(error.message, field="steps", **item.where))
-        gold, one.completion = [], Completion([], 0, error=one.completion.error or reason)
+        gold, one.completion = [], Completion([], 0, error=one.completion.error or str(error))
     record, drawn = record_of(item, sample, one.completion, one.pictures, omni, store, one.task.seeds[one.place])
     record["gold_images"] = [store(picture, f"gold_{number}") for number, picture in enumerate(gold, 1)]
     record |= {"source": item.source, "options": item.options, "profile": profile or item.profile, "judge": None}

@@ -105,7 +105,7 @@ def within(item: Item, most: int) -> Item:
     if item.error is not None or len(item.images) <= most:
         return item
     message = f"has {len(item.images)} pictures, more than mm_images_per_prompt, {most}"
-    return replace(item, error=InputError(message, field="image", **item.where))
+    return replace(item, error=InputError(message, field=item.images_field, **item.where))
 
 
 def endpoint_of(options: BenchOptions) -> Endpoint | None:

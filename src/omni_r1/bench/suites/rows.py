@@ -164,10 +164,13 @@ def with_marks(text: str, pictures: Sequence[Any]) -> str:
     return text + f" {IMAGE_MARK}" * (len(pictures) - marks) if 0 < marks < len(pictures) else text
 
 
-def lettered(question: str, options: Sequence[str]) -> str:
-    """A question with its choices, a line each. A label that an option has already is not put there twice."""
+def lettered(question: str, options: Sequence[str], field: str) -> str:
+    """A question with its choices, a line each. A label that an option has already is not put there twice.
+
+    Raises InputError naming their field where they are more than there are letters for.
+    """
     if len(options) > len(LETTERS):
-        raise InputError(f"has {len(options)} options, more than {len(LETTERS)}", field="options")
+        raise InputError(f"has {len(options)} options, more than {len(LETTERS)}", field=field)
     lines = [f"({letter}) {content}" for letter, content in zip(LETTERS, bare(options), strict=False)]
     return "\n".join([question.strip(), *lines])
 

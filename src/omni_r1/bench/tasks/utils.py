@@ -22,7 +22,7 @@ def item(doc: dict[str, Any]) -> tuple[Item, list[Picture.Image]]:
     """The question and its pictures. One that cannot be asked has an error, no pictures, and the task it counts for."""
     try:
         asked = item_of(Row(dict(doc), FILES, FILE))
-        return asked, [open_source(source, {"file": FILE}) for source in asked.images]
+        return asked, [open_source(source, {"file": FILE}, asked.images_field) for source in asked.images]
     except InputError as error:
         columns = columns_of(doc)
         task, gold = (value if isinstance(value := columns.get(key), str) else None for key in ("task", "answer"))
