@@ -120,6 +120,15 @@ def test_a_gold_answer_that_is_no_number_is_none(tmp_path):
     assert "field 'label': is missing" in str(load_suite(str(path), "chartqa").questions[0].error)
 
 
+def test_an_id_that_is_taken_is_told(tmp_path, capsys):
+    row = {"question": "q", "image": "<TLTS>", "answer": "1"}
+    rows = [row | {"id": name} for name in ("a", "b", "a", "a")] + [row | {"id": "b", "image": "%%%"}]
+    found = load_suite(str(path := parquet(tmp_path / "a.parquet", rows))).questions
+    assert [item.id for item in found] == ["a", "b", "row 3", "row 4", "row 5"]
+    told = "3 rows called by their number, as their id is taken: 'a' is the id of row 1 already"
+    assert capsys.readouterr().err == f"omni-r1: warning: {path}: {told}\n"
+
+
 def test_cut_base64_is_no_picture(tmp_path):
     noisy = Image.effect_noise((64, 64), 90)
     out = io.BytesIO()

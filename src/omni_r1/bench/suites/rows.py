@@ -4,6 +4,7 @@ import base64
 import binascii
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from omni_r1.errors import InputError
 from omni_r1.generate.questions import LONGEST_PROMPT, MOST_IMAGES, Source, enter, id_of, short
 from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.choices import LETTERS, choice
-from omni_r1.trajectory import IMAGE_MARK
+from omni_r1.trajectory import IMAGE_MARK, counted
 
 PICTURES = {"image", "images", "decoded_image", "steps"}  # columns that hold pictures
 REMOVED = "<TLTS>"  # in place of a picture that Omni-Bench has taken out: the question is asked without it
@@ -107,22 +108,34 @@ def read(
 ) -> list[Item]:
     """The questions of a suite's files by `convert`, which makes one of a row and leaves its number to this.
 
-    A row that cannot be used becomes an Item with `error`; an id that is not a row's alone is replaced by its number.
-    Raises InputError where a file cannot be read, or there are no rows.
+    A row that cannot be used becomes an Item with `error`; an id that is not a row's alone is replaced by its number,
+    and a warning tells how many are. Raises InputError where a file cannot be read, or there are no rows.
     """
     items: list[Item] = []
     seen: dict[str, int] = {}
+    taken: list[InputError] = []
     number = 0
     for path in files.paths:
         for within, row in enumerate(rows(path, required, wanted), 1):
             number += 1
-            items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen))
+            items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen, taken))
+    if taken:
+        told = f"{counted(len(taken), 'row')} called by their number, as their id is taken: {taken[0].message}"
+        print(f"omni-r1: warning: {files.name}: {told}", file=sys.stderr)
     if not items:
         raise InputError("no rows", file=files.paths[0] if len(files.paths) == 1 else files.name)
     return items
 
 
-def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: Convert, seen: dict[str, int]) -> Item:
+def _item(
+    row: Any,
+    number: int,
+    where: dict[str, Any],
+    files: Files,
+    convert: Convert,
+    seen: dict[str, int],
+    taken: list[InputError],
+) -> Item:
     name = f"row {number}"
     columns = columns_of(row) if isinstance(row, dict) else {}
     try:
@@ -132,10 +145,12 @@ def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: C
         item = convert(Row(row, files, where["file"]))
         if item.task == OVERALL:
             raise InputError(f"{OVERALL!r} is the name of the whole", field="task")
-        name, _ = enter(item.id or name, number, seen)
+        name, twice = enter(item.id or name, number, seen)
+        taken += [twice] if twice else []
         return replace(item, id=name, row=number, where=where, columns=columns)
     except InputError as error:
-        name, _ = enter(name, number, seen)
+        name, twice = enter(name, number, seen)
+        taken += [twice] if twice else []
         located = InputError(error.message, field=error.field, **where)
         task, gold = (value if isinstance(value := columns.get(key), str) else None for key in ("task", "answer"))
         task = None if task == OVERALL else task
