@@ -180,6 +180,8 @@ def test_rows_that_cannot_be_read_count_where_they_belong(tmp_path):
     path = str(parquet(tmp_path / "a.parquet", rows))
     found = load_suite(path).questions
     assert all(item.error for item in found)
+    blank = load_suite(str(parquet(tmp_path / "blank.parquet", [row | {"answer": " ", "task": ""}]))).questions[0]
+    assert (blank.gold, blank.task) == (None, None) and blank.error
     assert [(item.source, item.task, item.profile) for item in found] == [
         ("vstar", "natural", "choice"),
         ("geometry3k", "diagrammatic", "choice"),

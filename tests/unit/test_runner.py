@@ -185,7 +185,7 @@ def test_bench_grades_and_counts_failures(checkpoint, tmp_path):
     assert "bench.parquet:6: field 'image': is" in records[5]["error"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["failed"] == {"overall": 5, "x": 1, "y": 4}
-    assert summary["constant"] == {"overall": 5 / 6, "x": 1.0, "y": 3 / 4} and summary["count"]["overall"] == 6
+    assert summary["constant"] == {"overall": 1 / 6, "x": 1 / 2, "y": 0.0} and summary["count"]["overall"] == 6
     assert summary["step_accuracy"]["overall"] is None  # nobody judged a drawing
     assert 0 <= summary["interval"]["overall"][0] <= summary["accuracy"]["overall"] <= summary["interval"]["overall"][1]
 

@@ -98,20 +98,24 @@ class Blind:
     """What answers without looking would get, a share by question id.
 
     `constant`: always the commonest gold answer of the question's task. `chance`: one of the question's options
-    (`options` of its record), or without them one of its task's gold answers, whichever.
+    (`options` of its record), or without them one of its task's gold answers, whichever. A question that failed, as no
+    model can get it right, or has no gold answer is right for neither, and its gold answer is none to choose.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        first = [samples[0] for samples in by_question(records).values()]
+        first: list[Record] = []
+        for samples in by_question(records).values():
+            failed = all(record.get("status") == "error" for record in samples)
+            first.append(samples[0] | ({"gold": None} if failed or not (samples[0].get("gold") or "").strip() else {}))
         golds: dict[str | None, Counter[str]] = {}
         for record in first:
-            if record.get("gold") is not None:
+            if record["gold"] is not None:
                 golds.setdefault(record.get("task"), Counter())[record["gold"]] += 1
         commonest = {task: min(count, key=lambda gold: (-count[gold], gold)) for task, count in golds.items()}
         self.constant: dict[str, float] = {}
         self.chance: dict[str, float] = {}
         for record in first:
-            task, gold = record.get("task"), record.get("gold")
+            task, gold = record.get("task"), record["gold"]
             known = gold is not None
             self.constant[record["id"]] = float(known and gold == commonest[task])
             self.chance[record["id"]] = 1 / (len(record.get("options") or ()) or len(golds[task])) if known else 0.0

@@ -152,9 +152,15 @@ def _item(
         name, twice = enter(name, number, seen)
         taken += [twice] if twice else []
         located = InputError(error.message, field=error.field, **where)
-        task, gold = (value if isinstance(value := columns.get(key), str) else None for key in ("task", "answer"))
-        task = None if task == OVERALL else task
+        task, gold = told_by(columns)
         return Item(name, task=task, gold=gold, error=located, row=number, where=where, columns=columns)
+
+
+def told_by(columns: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Task and gold answer of a row that cannot be used, as far as its columns tell them: a blank one is none."""
+    texts = (value if isinstance(value := columns.get(key), str) else "" for key in ("task", "answer"))
+    task, gold = (text if text.strip() else None for text in texts)
+    return None if task == OVERALL else task, gold
 
 
 def columns_of(row: dict[str, Any]) -> dict[str, Any]:
