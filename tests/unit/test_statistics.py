@@ -113,6 +113,11 @@ def test_steps_and_lengths():
     assert found["images"]["overall"] == 4 / 3 and found["images_median"]["overall"] == 1
     assert found["words"]["overall"] == 4 and found["words_median"]["overall"] == 3
     assert found["tokens"]["overall"] == 20
+    bad = record("d", False, task="y", status="error", segments=[], images_whole=[], judged=False, tokens=0)
+    lengths = [name + end for name in ("images", "words", "tokens") for end in ("", "_median")]
+    for name in lengths:
+        assert summarise([*rows, bad])[name] == {**found[name], "y": None}
+    assert all(summarise([bad])[name] == {"overall": None, "y": None} for name in lengths)
 
 
 def test_parts_of_a_run():

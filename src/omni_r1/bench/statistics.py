@@ -176,9 +176,12 @@ def figures(groups: Groups, blind: Blind) -> dict[str, dict[str, Any]]:
         "words": lambda record: sum(len(part["text"].split()) for part in record["segments"] if "text" in part),
         "tokens": lambda record: record.get("tokens") or 0,
     }
-    for name, length in lengths.items():
-        put(name, lambda rows, length=length: fmean(map(length, rows)))  # type: ignore[misc]
-        put(f"{name}_median", lambda rows, length=length: median(map(length, rows)))  # type: ignore[misc]
+    for name, length in lengths.items():  # of answers: a failed row is none
+        listed = {
+            group: [length(row) for row in rows if row.get("status") != "error"] for group, rows in groups.items()
+        }
+        found[name] = {group: fmean(values) if values else None for group, values in listed.items()}
+        found[f"{name}_median"] = {group: median(values) if values else None for group, values in listed.items()}
     return found
 
 
