@@ -9,7 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
-from judge_server import JudgeServer, honest, saying
+from judge_server import USAGE, JudgeServer, honest, saying
 from omni_r1.bench.endpoint import Endpoint, Reply, persistently, retry_after
 from omni_r1.bench.judge import DEAD_AFTER, Judge, verdict_of
 from omni_r1.cli import main
@@ -155,6 +155,19 @@ def test_whatever_else_comes_is_missing(judge, what):
         assert time.monotonic() - began < 20
         beyond_mending = what in ("unauthorised", "redirect", "far limit")
         assert len(server.asked) == (2 if beyond_mending else 6)
+
+
+def test_a_reply_that_says_nothing_is_billed_too(judge):
+    """Such as one whose tokens all went into reasoning, or that a filter took out."""
+    said_nothing = [{"choices": []}, {"choices": None}, {"choices": [{"message": {}}]}, {}]
+
+    def silent(pair, attempt):
+        return 200, {}, json.dumps(said_nothing[attempt - 1] | {"usage": USAGE}).encode()
+
+    with JudgeServer(silent) as server:
+        one = judge(server, retries=len(said_nothing) - 1)
+        assert said(one, [("red", "red")]) == [None] and len(server.asked) == len(said_nothing)
+        assert one.figures(0, 0)["tokens_in"] == 100 * len(said_nothing)
 
 
 def test_what_fails_at_first_is_asked_again(judge):
