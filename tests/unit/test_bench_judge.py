@@ -57,6 +57,13 @@ def test_judges_do_not_mix(judge):
         assert len(server.asked) == 2 and len(other.asked) == 1
 
 
+def test_a_judge_that_is_asked_otherwise_is_asked_anew(judge):
+    with JudgeServer() as server:
+        for more in ({}, {"temperature": None}, {"temperature": 0.7}, {"max_tokens": 500}) * 2:
+            said(judge(server, **more), [("blue", "red")])
+        assert len(server.asked) == 4
+
+
 def test_what_an_endpoint_is_sent(judge):
     with JudgeServer() as server:
         said(judge(server))

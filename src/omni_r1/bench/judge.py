@@ -55,7 +55,9 @@ def verdict_of(text: str) -> bool | None:
 
 
 def digest(endpoint: Endpoint, asked: Sequence[dict[str, str]]) -> str:
-    return hashlib.sha256(json.dumps([endpoint.url, endpoint.model, *asked], sort_keys=True).encode()).hexdigest()
+    """Of who is asked, how, and what: another temperature or budget may make another verdict."""
+    who = [endpoint.url, endpoint.model, endpoint.temperature, endpoint.max_tokens]
+    return hashlib.sha256(json.dumps([*who, *asked], sort_keys=True).encode()).hexdigest()
 
 
 class Judge:
