@@ -12,6 +12,7 @@ import pytest
 from judge_server import USAGE, JudgeServer, honest, saying
 from omni_r1.bench.endpoint import Endpoint, Reply, persistently, retry_after
 from omni_r1.bench.judge import DEAD_AFTER, Judge, verdict_of
+from omni_r1.bench.records import agreement
 from omni_r1.cli import main
 from omni_r1.files import AppendLog
 from omni_r1.options import SHIPPED
@@ -271,6 +272,22 @@ def test_the_bench_counts_what_is_missing(tmp_path, capsys):
     assert summary["judge"]["agreement"] == sum(r["rule"]["correct"] == r["judge"]["correct"] for r in rows) / 6
     assert bench(tmp_path, server.url) == 0  # it is gone, and nothing has to be asked any more
     assert json.loads((tmp_path / SUMMARY).read_text())["judge"]["missing"]["overall"] == 0
+
+
+def test_what_the_judge_was_not_asked_about_is_not_its_verdict():
+    """An answer that is not there is wrong for everybody, but no agreement, and the judge's accuracy is without it."""
+    rows = [
+        {"id": str(number), "task": task, "status": "ok", "rule": {"correct": rule},
+         "judge": {"correct": correct, "asked": asked}}
+        for number, (task, rule, correct, asked) in enumerate(
+            [("x", True, True, True), ("x", False, True, True), ("x", False, False, False), ("y", True, None, True)]
+        )
+    ]  # fmt: skip
+    found = agreement([*rows, {"id": "f", "task": "x", "status": "error", "judge": None}])
+    assert found["agreement"] == 1 / 2 and found["accuracy"] == {"overall": 1.0, "x": 1.0, "y": None}
+    assert found["missing"] == {"overall": 1, "x": 0, "y": 1} and found["only_judge"] == 1
+    assert agreement(rows[2:3])["accuracy"] == {"overall": None, "x": None}
+    assert agreement(rows[2:])["agreement"] is None and agreement(rows[2:])["kappa"] is None
 
 
 def test_the_key_is_in_no_file(tmp_path, capsys, monkeypatch):

@@ -37,10 +37,11 @@ Reply with one word and nothing else: True or False.
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judge says of a pair; `correct` None: it did not say, for the `reason`."""
+    """What the judge says of a pair; `correct` None: it did not say, for the `reason`. Not `asked`: nobody said it."""
 
     correct: bool | None
     reason: str
+    asked: bool = True
 
 
 def messages(answer: str, gold: str) -> list[dict[str, str]]:
@@ -92,7 +93,7 @@ class Judge:
                 raise
         for each in keys:
             if each is None:
-                yield Opinion(False, "no answer, which is not asked about")
+                yield Opinion(False, "no answer, which is not asked about", asked=False)
             elif each in self.known:
                 yield Opinion(self.known[each], f"{self.endpoint.model} says {self.known[each]}")
             else:
