@@ -274,6 +274,19 @@ def test_the_bench_counts_what_is_missing(tmp_path, capsys):
     assert json.loads((tmp_path / SUMMARY).read_text())["judge"]["missing"]["overall"] == 0
 
 
+def test_a_judge_that_says_nothing_makes_no_result(tmp_path, capsys):
+    """Where its verdicts are the primary ones: the first line and the exit code tell, no rule fills in."""
+    with JudgeServer(lambda *_: (401, {}, b"")) as server:
+        assert bench(tmp_path, server.url, "--primary", "judge") == 2
+        said = capsys.readouterr()
+        assert said.out.splitlines()[0].startswith("accuracy 0.0%") and ", 6 ungraded;" in said.out.splitlines()[0]
+        told = "6 of 6 verdicts of the judge are missing; the same command asks for them again"
+        assert f"omni-r1: error: {told}" in said.err
+        assert bench(tmp_path, server.url) == 0  # the rules' verdicts are all there
+    summary = json.loads((tmp_path / SUMMARY).read_text())
+    assert summary["judge"]["accuracy"]["overall"] is None and summary["judge"]["agreement"] is None
+
+
 def test_what_the_judge_was_not_asked_about_is_not_its_verdict():
     """An answer that is not there is wrong for everybody, but no agreement, and the judge's accuracy is without it."""
     rows = [

@@ -17,7 +17,7 @@ from omni_r1.bench.endpoint import Endpoint
 from omni_r1.bench.judge import Judge
 from omni_r1.bench.profiles import judged_by
 from omni_r1.bench.records import agreement, also, opinion_into, original_line, record_answer
-from omni_r1.bench.statistics import summarise
+from omni_r1.bench.statistics import summarise, verdicts_missing
 from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
 from omni_r1.errors import InputError
 from omni_r1.files import AppendLog, write_atomic
@@ -33,7 +33,7 @@ TIMING = ("tokens_per_second", "seconds")
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
-    """Run a benchmark; the run folder, its summary, and the exit code (2 when a row failed)."""
+    """Run a benchmark; the run folder, its summary, and the exit code (2 when a row failed, or has no verdict)."""
     started = time.monotonic()
     suite = chosen(options)
     endpoint = endpoint_of(options)
@@ -77,7 +77,9 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     control_failed = sum(bool(verdict["error"]) for verdict in controls.values())
     if control_failed:
         print(f"omni-r1: error: the control failed on {control_failed} questions; see {RESULTS}", file=sys.stderr)
-    return folder.path, summary, max(tell_failures(records), 2 if control_failed else 0)
+    if missing := verdicts_missing(records):
+        print(f"omni-r1: error: {missing}", file=sys.stderr)
+    return folder.path, summary, max(tell_failures(records), 2 if control_failed or missing else 0)
 
 
 def chosen(options: BenchOptions) -> Suite:
@@ -240,7 +242,7 @@ def bench(options: BenchOptions) -> int:
     return code
 
 
-LEFT_OUT = {"failed": "failed", "without an answer": "no_answer", "unparsed": "unparsed"}
+LEFT_OUT = {"failed": "failed", "without an answer": "no_answer", "unparsed": "unparsed", "ungraded": "ungraded"}
 
 
 def judge_line(judged: dict[str, Any]) -> str:

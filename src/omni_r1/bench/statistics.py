@@ -12,6 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 from omni_r1.bench.intervals import Bounds, clustered
+from omni_r1.trajectory import counted
 
 Record = dict[str, Any]
 Groups = dict[str, list[Record]]
@@ -34,6 +35,14 @@ def outcome(record: Record) -> str:
     if record.get("correct") is None:
         return "ungraded"
     return "unparsed" if record.get("parsed") is False else "wrong"
+
+
+def verdicts_missing(records: Iterable[Record]) -> str | None:
+    """How many answers have no verdict, in words, and None where all have: only a judge may fail to give one."""
+    answers = [record for record in records if record.get("status") != "error"]
+    missing = sum(record.get("correct") is None for record in answers)
+    told = f"{missing} of {counted(len(answers), 'verdict')} of the judge {'is' if missing == 1 else 'are'} missing"
+    return f"{told}; the same command asks for them again" if missing else None
 
 
 def by_question(records: Iterable[Record]) -> Groups:
