@@ -58,6 +58,14 @@ def test_judges_do_not_mix(judge):
         assert len(server.asked) == 2 and len(other.asked) == 1
 
 
+def test_an_answer_without_end_is_none(judge):
+    """Nobody could ever be asked about it: it must not stay missing, which is for the next run to mend."""
+    with JudgeServer() as server:
+        [opinion] = judge(server).opinions([("red " * 2000, "red")])
+    assert not server.asked and (opinion.correct, opinion.asked) == (False, False)
+    assert opinion.reason == "longer than 4,000 characters, which is no answer"
+
+
 def test_a_judge_that_is_asked_otherwise_is_asked_anew(judge):
     with JudgeServer() as server:
         for more in ({}, {"temperature": None}, {"temperature": 0.7}, {"max_tokens": 500}) * 2:
