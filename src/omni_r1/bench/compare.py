@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from omni_r1.bench.intervals import LEVEL, Difference, holm, paired
-from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures
+from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures, verdicts_missing
 from omni_r1.errors import InputError
 
 SAME = ("question", "options", "gold", "task", "source", "profile")  # what records of one question must agree in
@@ -31,8 +31,10 @@ class Run:
 
     @property
     def grader(self) -> str:
-        """Whose verdict counts."""
-        return f"the judge {self.options.get('judge_model')}" if self.options.get("primary") == "judge" else "the rules"
+        """Whose verdict counts. A judge is a model at an address: another server's may be another of that name."""
+        if self.options.get("primary") != "judge":
+            return "the rules"
+        return f"the judge {self.options.get('judge_model')} at {str(self.options.get('judge_url')).rstrip('/')}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def same_questions(first: Run, other: Run) -> None:
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Compare each run with the first. Raises InputError where they were not asked the same questions."""
+    """Compare each run with the first. Raises InputError where they were not asked the same, or are not graded."""
     first, *others = runs
     for run in runs:
         if not run.records:
@@ -129,6 +131,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise InputError(f"{twice[0][:200]!r} has two records of sample {twice[1]}", file=run.file, field="id")
+        if run.options.get("primary") == "judge" and (missing := verdicts_missing(run.records)):
+            raise InputError(missing, file=run.file, field="primary")
         same_questions(first, run)
     blind = Blind(first.records)
     parts = {name: list(by_question(rows)) for name, rows in by_task(first.records).items()}
