@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fake_run import fake_run, write_rows
 from html_reader import HOSTILE, Reader, rows_of
@@ -206,6 +207,28 @@ def test_whatever_a_model_writes_stays_text(tmp_path):
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert not [tag for tag, _ in page.tags if tag == "img" and _.get("src") == "x"]
     assert HOSTILE not in (tmp_path / "out" / "compare.md").read_text()
+
+
+def test_runs_that_were_shown_other_pictures_are_refused(tmp_path, capsys):
+    """Pictures that lie beside the data are in no sum of its files."""
+    runs = one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b", 0.5)
+    shown = other / "images" / "3-question-0.png"
+    with Image.open(shown) as picture:
+        picture.save(shown, "PNG", compress_level=0)  # other bytes, the same pixels
+    assert shown.read_bytes() != (one / "images" / shown.name).read_bytes()
+    assert main(words(tmp_path, *runs)) == 0
+    Image.new("RGB", (64, 64), "red").save(shown)
+    capsys.readouterr()
+    assert main(words(tmp_path, *runs)) == 2
+    told = f"field 'question_images': of '{rows_of(other)[3]['id']}' are not the same in a and b"
+    assert told in capsys.readouterr().err
+    run = json.loads((other / "run.json").read_text())
+    run["options"]["swap_pictures"] = True  # asked for: whether pictures count is what the two runs are about
+    (other / "run.json").write_text(json.dumps(run))
+    assert main(words(tmp_path, *runs)) == 0
+    write_rows(other, [row | {"question_images": row["question_images"] * 2} for row in rows_of(other)])
+    (one / "run.json").write_text(json.dumps(run))
+    assert main(words(tmp_path, *runs)) == 2
 
 
 def test_a_picture_that_is_missing_is_told(tmp_path, capsys):
