@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from omni_r1.bench.beginning import same_data, within
 from omni_r1.bench.profiles import judged_by
-from omni_r1.bench.run import keep_origin, within
 from omni_r1.bench.suites import SUITES, Suite, load_suite
 from omni_r1.bench.suites import files as suite_files
 from omni_r1.bench.suites.sources import known_source
@@ -495,9 +495,11 @@ def test_too_many_pictures_are_refused_and_none_dropped(tmp_path):
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path):
-    folder = SimpleNamespace(path=tmp_path, records={})
-    keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "1"}}))
-    folder.records = {("x", 0): {}}
-    keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "1"}}))
-    with pytest.raises(InputError, match="a.parquet; --no-resume starts anew"):
-        keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "2"}}))
+    folder = SimpleNamespace(path=tmp_path, records={}, before=None)
+    read = {"a.parquet": "1", "b.parquet": "2"}
+    same_data(folder, Suite("a", [], origin={"files": read}))  # there is nothing to go on with
+    folder.records, folder.before = {("x", 0): {}}, {}
+    (tmp_path / "suite.json").write_text(json.dumps({"files": read}))
+    same_data(folder, Suite("a", [], origin={"files": read}))
+    with pytest.raises(InputError, match="has read: b.parquet; --no-resume starts anew"):
+        same_data(folder, Suite("a", [], origin={"files": read | {"b.parquet": "3"}}))
