@@ -182,7 +182,7 @@ def test_a_refused_continuation_leaves_the_finished_run(data, checkpoint, tmp_pa
     cases = [
         (["--limit", "2", "--mode", "text-only"], "field 'mode'"),
         (["--limit", "1"], "field 'limit': was 2"),
-        (["--limit", "2", "--data", str(other)], "field 'data'"),
+        (["--limit", "2", "--data", str(other)], "suite.json: field 'data': is not what the run"),
         (["--limit", "2", "--control-path", str(tmp_path / "absent")], "absent"),
     ]
     unasked()
@@ -193,6 +193,17 @@ def test_a_refused_continuation_leaves_the_finished_run(data, checkpoint, tmp_pa
     (run_dir / "judge.jsonl").write_text("{}\n{}\n")
     assert bench(data, checkpoint, run_dir, "--limit", "2") == 2
     assert "judge.jsonl:1: damaged row" in capsys.readouterr().err and (run_dir / "report.html").exists()
+
+
+def test_the_same_data_elsewhere_go_on(data, checkpoint, tmp_path, unasked):
+    run_dir, moved = tmp_path / "run", tmp_path / "moved.parquet"
+    assert bench(data, checkpoint, run_dir, "--limit", "1") == 0
+    before = left_in(run_dir, "suite.json")
+    moved.write_bytes(data.read_bytes())
+    unasked()
+    assert bench(moved, checkpoint, run_dir, "--limit", "1") == 0
+    assert left_in(run_dir, "suite.json") == before
+    assert json.loads((run_dir / "suite.json").read_text())["files"].keys() == {"moved.parquet"}
 
 
 def test_the_control_is_asked_again_where_it_failed(tmp_path, monkeypatch):

@@ -495,11 +495,14 @@ def test_too_many_pictures_are_refused_and_none_dropped(tmp_path):
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    """By what its files hold; whatever they are called, and in the order in which they are read."""
     folder = SimpleNamespace(path=tmp_path, records={}, before=None)
     read = {"a.parquet": "1", "b.parquet": "2"}
     same_data(folder, Suite("a", [], origin={"files": read}))  # there is nothing to go on with
     folder.records, folder.before = {("x", 0): {}}, {}
     (tmp_path / "suite.json").write_text(json.dumps({"files": read}))
-    same_data(folder, Suite("a", [], origin={"files": read}))
-    with pytest.raises(InputError, match="has read: b.parquet; --no-resume starts anew"):
-        same_data(folder, Suite("a", [], origin={"files": read | {"b.parquet": "3"}}))
+    for files in (read, {"c.parquet": "1", "d.parquet": "2"}):
+        same_data(folder, Suite("a", [], origin={"files": files}))
+    for files, told in (({"a.parquet": "1", "c.parquet": "3"}, "c.parquet"), ({"a": "2", "b": "1"}, "other files")):
+        with pytest.raises(InputError, match=f"has read: {told}; --no-resume starts anew"):
+            same_data(folder, Suite("a", [], origin={"files": files}))

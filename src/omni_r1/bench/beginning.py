@@ -44,7 +44,9 @@ def chosen(options: BenchOptions) -> Suite:
     revision = options.revision
     kept = Path(options.output_dir) / ORIGIN
     if revision is None and options.resume and kept.is_file():
-        revision = origin_in(kept).get("revision")
+        before = origin_in(kept)
+        if options.data is None or options.data == before.get("data"):
+            revision = before.get("revision")
     suite = load_suite(options.data, options.suite, revision, options.split, options.source_column)
     if options.limit:
         suite.questions = suite.questions[: options.limit]
@@ -103,13 +105,13 @@ def origin_in(file: Path) -> dict[str, Any]:
 
 
 def same_data(folder: RunFolder, suite: Suite) -> None:
-    """Raises InputError where a run that goes on has read something else."""
+    """Raises InputError where a run that goes on has read something else: what its files hold, not where they lie."""
     file = folder.path / ORIGIN
     if folder.before is None or not (folder.records or file.exists()):
         return
     files, before = suite.origin.get("files", {}), origin_in(file).get("files") or {}
-    if files != before:
-        changed = [name for name, sha in files.items() if before.get(name) != sha]
+    if list(files.values()) != list(before.values()):
+        changed = [name for name, sha in files.items() if sha not in before.values()]
         message = f"is not what the run that is to go on has read: {', '.join(changed[:3]) or 'other files'}"
         raise InputError(f"{message}; --no-resume starts anew", file=file, field="data")
 

@@ -28,7 +28,8 @@ RESULT = "result.json"  # of one row, in the row's own folder
 # What may change between a run and its continuation: it decides how, not what, is answered.
 HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
 HOW |= {"input", "output_dir", "priority_terms"}
-HOW |= {"outfile", "primary"}  # of the bench: what is made of the answers when all are there; and who judges them
+# Of the bench: what is made of the answers when all are there, and who judges them; and what it looks at itself.
+HOW |= {"outfile", "primary", "data"}
 JUDGING = (
     *("url", "model", "key_env", "timeout", "retries", "parallel", "price_in", "price_out"),
     *("max_tokens", "tokens_field", "temperature"),
