@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 
 from omni_r1.bench import run
+from omni_r1.bench.beginning import folder_of
 from omni_r1.bench.suites import Item, Suite
 from omni_r1.cli import main
+from omni_r1.errors import InputError
 from omni_r1.files import AppendLog
 from omni_r1.generate.backend import Completion, SamplingOptions, WorkerError, room_for_an_image
 from omni_r1.generate.questions import Question
@@ -204,6 +207,39 @@ def test_the_same_data_elsewhere_go_on(data, checkpoint, tmp_path, unasked):
     assert bench(moved, checkpoint, run_dir, "--limit", "1") == 0
     assert left_in(run_dir, "suite.json") == before
     assert json.loads((run_dir / "suite.json").read_text())["files"].keys() == {"moved.parquet"}
+
+
+def test_kept_answers_are_graded_anew(data, checkpoint, tmp_path, unasked):
+    """By another profile, without asking the model: the files are those of a run that asked so from the start."""
+    control = ["--limit", "2", "--control-path", f"{checkpoint}/"]
+    asked, changed = tmp_path / "asked", tmp_path / "changed"
+    assert bench(data, checkpoint, asked, *control, "--profile", "number") == 0
+    assert bench(data, checkpoint, changed, *control) == 0
+    assert left_in(asked) != left_in(changed)
+    unasked()
+    assert bench(data, checkpoint, changed, *control, "--profile", "number") == 0
+    assert left_in(asked) == left_in(changed)
+
+
+def test_more_questions_and_a_control_may_be_asked_later(data, checkpoint, tmp_path, capsys):
+    control = ["--control-path", f"{checkpoint}/"]
+    asked, grown = tmp_path / "asked", tmp_path / "grown"
+    assert bench(data, checkpoint, asked, "--limit", "2", *control) == 0
+    assert bench(data, checkpoint, grown, "--limit", "1") == 0
+    assert bench(data, checkpoint, grown, "--limit", "2", *control) == 0
+    assert "1 answers are there already" in capsys.readouterr().err
+    assert left_in(asked) == left_in(grown)
+    assert bench(data, checkpoint, grown, "--limit", "2") == 2
+    assert "field 'control_path': was" in capsys.readouterr().err
+
+
+def test_swapped_pictures_hang_on_the_number_of_questions(tmp_path):
+    options = BenchOptions("m", output_dir=str(tmp_path), swap_pictures=True, limit=2)
+    (tmp_path / "run.json").write_text(json.dumps({"options": asdict(options)}))
+    (tmp_path / RESULTS).touch()
+    folder_of(options)
+    with pytest.raises(InputError, match="field 'limit': was 2"):
+        folder_of(replace(options, limit=3))
 
 
 def test_the_control_is_asked_again_where_it_failed(tmp_path, monkeypatch):

@@ -34,6 +34,13 @@ def folder_of(options: BenchOptions) -> RunFolder:
     )
     if folder.before is None:
         return folder
+    limit, control = folder.before.get("limit"), folder.before.get("control_path")
+    fewer = options.limit is not None and (limit is None or options.limit < limit)
+    # The last question is shown the first one's pictures: with more questions it would be shown another's.
+    if fewer or (options.limit != limit and options.swap_pictures):
+        raise folder.refused("limit")
+    if control not in (None, options.control_path):
+        raise folder.refused("control_path")
     if (kept := folder.path / JUDGED).exists():
         AppendLog(kept).close()  # one that is damaged is told now
     return folder

@@ -24,9 +24,9 @@ from omni_r1.bench.beginning import (
 from omni_r1.bench.endpoint import Endpoint
 from omni_r1.bench.judge import Judge
 from omni_r1.bench.profiles import judged_by
-from omni_r1.bench.records import agreement, also, opinion_into, original_line, record_answer
+from omni_r1.bench.records import agreement, also, grade_into, opinion_into, original_line, record_answer
 from omni_r1.bench.statistics import summarise, verdicts_missing
-from omni_r1.bench.suites import Suite
+from omni_r1.bench.suites import Item, Suite
 from omni_r1.files import AppendLog, write_atomic
 from omni_r1.generate.backend import Backend, WorkerError, room_for_an_image
 from omni_r1.generate.run_folder import RunFolder
@@ -73,8 +73,9 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     seconds = time.monotonic() - generating
     keys = [(item.id, sample) for item in suite.questions for sample in range(options.num_samples)]
     records = [folder.records[key] for key in keys]
-    for record in records:  # the control may have answered what it failed on before
+    for record in records:  # those that were kept may be from before the control was asked, or graded by other rules
         record["control"] = controls.get(record["id"])
+        grade_anew(record, items[record["id"]], options.profile)
     judged = ask_judge(records, folder, options, endpoint)
     summary = {"suite": suite.name, **summarise(records), **also(records)}
     summary |= {"judge": judged} if judged else {}
@@ -92,6 +93,14 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     if missing := verdicts_missing(records):
         print(f"omni-r1: error: {missing}", file=sys.stderr)
     return folder.path, summary, max(tell_failures(records), 2 if control_failed or missing else 0)
+
+
+def grade_anew(record: dict[str, Any], item: Item, profile: str | None) -> None:
+    """A record that was kept, by the rules that count now."""
+    wanted = profile or item.profile
+    if record.get("profile") != wanted:
+        record["profile"] = wanted
+        grade_into(record, judged_by(wanted, record["answer"], item))
 
 
 def answers(

@@ -29,7 +29,7 @@ RESULT = "result.json"  # of one row, in the row's own folder
 HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
 HOW |= {"input", "output_dir", "priority_terms"}
 # Of the bench: what is made of the answers when all are there, and who judges them; and what it looks at itself.
-HOW |= {"outfile", "primary", "data"}
+HOW |= {"outfile", "primary", "profile", "data", "limit", "control_path"}
 JUDGING = (
     *("url", "model", "key_env", "timeout", "retries", "parallel", "price_in", "price_out"),
     *("max_tokens", "tokens_field", "temperature"),
