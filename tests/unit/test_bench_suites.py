@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -23,22 +22,7 @@ from omni_r1.generate.backend import SamplingOptions, room_for_an_image
 from omni_r1.generate.questions import open_source
 from omni_r1.options import BenchOptions
 from omni_r1.trajectory import IMAGE_MARK
-
-
-def png(colour: str = "green", size: int = 8) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(out, "PNG")
-    return out.getvalue()
-
-
-def b64(colour: str = "green", size: int = 8) -> str:
-    return base64.b64encode(png(colour, size)).decode()
-
-
-def parquet(path: Path, rows: list[dict], schema: pa.Schema | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema), path)
-    return path
+from suite_rows import b64, parquet, png, write_lines
 
 
 def colours(item) -> list[tuple[int, ...]]:
@@ -233,12 +217,6 @@ def test_choices_and_mathvista_types_of_omni_bench(tmp_path):
     assert [(item.kind, item.precision) for item in good[:2]] == [("float", 1), ("text", None)]
     assert good[2].options == choices
     assert "'answer_type': must be one of" in str(wrong.error) and "'precision': must be a" in str(negative.error)
-
-
-def write_lines(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def picture(path: Path) -> None:
