@@ -1,5 +1,6 @@
 """Rows of Omni-Bench's parquet that do not tell where they are from."""
 
+from omni_r1.bench.statistics import Blind
 from omni_r1.bench.suites import load_suite
 from suite_rows import parquet
 
@@ -21,3 +22,13 @@ def test_rows_that_tell_no_source_are_told_once(tmp_path, capsys):
     for how in ({"data": str(parquet(tmp_path / "d.parquet", told[:1]))}, {"name": "miniature"}):
         load_suite(**how)
         assert not capsys.readouterr().err
+
+
+def test_a_blind_choice_among_the_choices_a_question_lists(tmp_path):
+    """A row that tells no source has them, too, where its answer is one of them; else its lines are no choices."""
+    question = "Which?\n(A) red\n(B) blue\n(C) green"
+    rows = [{"question": question, "image": "<TLTS>", "answer": gold} for gold in ("B", "B", "blue", "red, blue")]
+    found = load_suite(str(parquet(tmp_path / "a.parquet", rows))).questions
+    assert [item.options for item in found] == [["red", "blue", "green"]] * 3 + [None]
+    records = [{"id": item.id, "gold": item.gold, "options": item.options} for item in found[:2]]
+    assert [*Blind(records).chance.values()] == [1 / 3, 1 / 3]
