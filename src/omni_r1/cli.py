@@ -1,6 +1,5 @@
 """`omni-r1 VERB [options]`: one table of verbs. A verb's module is imported only when it runs."""
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omni_r1 import __version__, options
 from omni_r1.errors import InputError, OmniError
-from omni_r1.option_parser import parse
+from omni_r1.option_parser import nearest, parse
 from omni_r1.zero.options import BootstrapOptions
 
 
@@ -61,8 +60,7 @@ def run(words: Sequence[str]) -> int:
         return 0
     verb = VERBS.get(asked)
     if verb is None:
-        nearest = difflib.get_close_matches(asked, VERBS, n=1, cutoff=0)[0]
-        raise InputError(f"no verb {asked!r}; the nearest is {nearest!r}, of {', '.join(VERBS)}")
+        raise InputError(f"no verb {asked!r}{nearest(asked, VERBS)}; there are {', '.join(VERBS)}")
     chosen: Any = parse(verb.options, rest, asked)
     module, _, function = verb.function.partition(":")
     return getattr(import_module(module), function)(chosen)

@@ -99,8 +99,10 @@ def test_no_verb(capsys):
 def test_unknown_verb(capsys):
     assert cli.main(["genrate"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("omni-r1: error: no verb 'genrate'; the nearest is 'generate'")
+    assert error.startswith("omni-r1: error: no verb 'genrate'; the nearest is generate; there are demo, generate, ")
     assert error.count("\n") == 1
+    assert cli.main(["frobnicate"]) == 2
+    assert capsys.readouterr().err.startswith("omni-r1: error: no verb 'frobnicate'; there are demo, generate, ")
 
 
 @pytest.mark.parametrize("code", [0, 2])
