@@ -1,5 +1,7 @@
 """`omni-r1 VERB [options]`: one table of verbs. A verb's module is imported only when it runs."""
 
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -72,19 +74,38 @@ def usage() -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit code 0: done; 2: bad input, or rows that failed; 130: interrupted."""
+    """Exit code 0: done; 2: bad input, or rows that failed; 130: interrupted; 141: nobody reads the output any more."""
     words = sys.argv[1:] if words is None else words
     if not words:
         print(usage(), file=sys.stderr)
         return 2
     try:
-        return run(words)
+        code = run(words)
+        sys.stdout.flush()  # what is left there would fail at the end, where nothing is caught
+        return code
     except OmniError as error:
         print(f"omni-r1: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("omni-r1: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not silenced():
+            raise  # of another pipe, such as a worker's
+        return 141
+
+
+def silenced() -> bool:
+    """Whether stdout or stderr is a pipe that is read no more, as by `head`. What is left for them goes nowhere."""
+    closed = []
+    for descriptor in (1, 2):
+        asked = select.poll()
+        asked.register(descriptor, select.POLLOUT)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0)):
+            closed.append(descriptor)
+    for descriptor in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return bool(closed)
 
 
 if __name__ == "__main__":
