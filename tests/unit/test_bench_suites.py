@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from omni_r1.bench.profiles import judged_by
@@ -365,6 +366,20 @@ def test_a_data_set_of_the_hub_is_read_at_its_revision(tmp_path, monkeypatch):
     assert asked == [("MMInstruction/ArxivQA", "v1")] and suite.origin["revision"] == "0123abc"
     assert colours(suite.questions[0]) == [GREEN]
     assert suite.questions[1].error is not None  # it leaves the data set
+
+
+def test_data_that_are_not_there(monkeypatch):
+    def download(name, **how):
+        raise LocalEntryNotFoundError("Got: ConnectError: no network\nand more")
+
+    monkeypatch.setattr(suite_files, "snapshot_download", download)
+    for name in ("nope.parquet", "someone/nope.jsonl", "a/b/nope.json"):
+        with pytest.raises(InputError, match=f"^{name}: field 'data': no such file$"):
+            load_suite(name)
+    with pytest.raises(
+        InputError, match="no such file or folder, and not to be had from the hub: ConnectError: no net"
+    ):
+        load_suite("someone/nope")
 
 
 def test_what_cannot_be_a_suite(tmp_path):
