@@ -290,10 +290,11 @@ def test_mathvista(tmp_path):
     row |= {"unit": None, "precision": None, "choices": None, "metadata": {"task": "geometry problem solving"}}
     schema = pa.schema(
         {"pid": pa.string(), "decoded_image": pa.struct({"bytes": pa.binary(), "path": pa.string()})}
-        | dict.fromkeys(("image", "question", "unit", "answer", "question_type", "answer_type"), pa.string())
+        | dict.fromkeys(("image", "question", "query", "unit", "answer", "question_type", "answer_type"), pa.string())
         | {"precision": pa.float64(), "choices": pa.list_(pa.string())}
         | {"metadata": pa.struct({"task": pa.string()})}
     )
+    asked = "Hint: Please provide the letter.\nQuestion: How much?\nChoices:\n(A) 1°\n(B) 145°"
     rows = [
         {
             "pid": "1",
@@ -306,15 +307,19 @@ def test_mathvista(tmp_path):
         {"pid": "4", "answer": "", "question_type": "free_form", "answer_type": "integer"},
         {"pid": "5", "answer": "3", **CHOICE, "choices": ["1", "2"]},
         {"pid": "6", "answer": "B", **CHOICE, "choices": ["B", "A"]},
+        {"pid": "7", "answer": "1°", **CHOICE, "choices": ["1°", "145°"], "query": asked, "unit": "degrees"},
+        {"pid": "8", "answer": "4", "question_type": "free_form", "answer_type": "integer", "query": " "},
     ]
     path = parquet(tmp_path / "testmini-00000-of-00001.parquet", [row | each for each in rows], schema)
-    choice, real, whole, hidden, lost, letters = load_suite(str(path), "mathvista").questions
+    choice, real, whole, hidden, lost, letters, hinted, blank = load_suite(str(path), "mathvista").questions
     assert (choice.id, choice.gold, choice.options, choice.task) == (
         "1", "B", ["1°", "145°"], "geometry problem solving",
     )  # fmt: skip
     assert judged_by("mathvista", "145°", choice).correct and letters.gold == "A"
     assert [judged_by("mathvista", said, letters).correct for said in ("(A)", "(B)")] == [True, False]
     assert (real.kind, real.precision, whole.text) == ("float", 1, "How much? (Unit: years)")
+    assert choice.text == "How much?\n(A) 1°\n(B) 145°" and blank.text == "How much?"
+    assert (hinted.text, hinted.gold, hinted.options) == (asked, "A", ["1°", "145°"])  # as it is published, and once
     assert "field 'answer': is hidden" in str(hidden.error) and "none of the choices" in str(lost.error)
 
 
