@@ -8,10 +8,11 @@ import pytest
 
 from fake_run import fake_run, write_rows
 from html_reader import HOSTILE, Reader, rows_of
-from omni_r1.bench.compare import Run, compare
+from omni_r1.bench.compare import Run, changed_options, compare
 from omni_r1.bench.statistics import summarise
 from omni_r1.cli import main
 from omni_r1.errors import InputError
+from omni_r1.run_record import HOW, JUDGE
 
 
 def plain_run(name: str, right: list[bool], samples: int = 1, **more) -> Run:
@@ -110,6 +111,17 @@ def test_the_same_questions_under_another_name_are_compared():
     other.options = GRADED | {"judge_model": "n"}
     with pytest.raises(InputError, match="b is graded by the judge n, a by the judge m"):
         compare([one, other])
+
+
+def test_options_that_no_figure_depends_on_are_no_difference():
+    one, other = plain_run("a", [True]), plain_run("b", [True])
+    one.options = dict.fromkeys(HOW, 1) | {"mode": "text-only", "primary": "rule"}
+    other.options = dict.fromkeys(HOW, 2) | {"mode": "interleaved", "primary": "rule"}
+    assert {"outfile", "retry_errors", "device", "judge_retries", "judge_price_in"} <= HOW
+    assert changed_options([one, other]) == {"mode": ["text-only", "interleaved"]}
+    for run in (one, other):  # here the judge's verdicts are the figures
+        run.options["primary"] = "judge"
+    assert changed_options([one, other]).keys() == {"mode", *JUDGE}
 
 
 def test_the_verb(tmp_path, capsys):
