@@ -138,6 +138,8 @@ def test_the_verb(tmp_path, capsys):
     assert len(page.all("article")) == len(found["differing"]) == found["against"]["y/run"]["overall"]["worse"]
     assert page.text.count("Final Answer:") == 2 * len(found["differing"])
     assert len(page.all("section")) == 2 * len(found["differing"]) and "95% interval" in page.text
+    note = "p is Holm-adjusted: overall over 1 test, the tasks over 4 tests."
+    assert all(note in text for text in (said, page.text, (out / "compare.md").read_text()))
     assert said.splitlines()[0] in page.text and said.splitlines()[0] in (out / "compare.md").read_text()
     assert "| y/run |" in (out / "compare.md").read_text()
     before = {path.name: path.read_bytes() for path in out.iterdir()}

@@ -101,7 +101,15 @@ def differences(comparison: Comparison, name: str) -> Table:
         ]
         rows.append((part, cells))
     heads = ["difference, points", "p", "better", "worse", "questions needed", ""]
-    return Table(f"{name} against {comparison.runs[0].name}", "task", heads, rows)
+    return Table(f"{name} against {comparison.runs[0].name}", "task", heads, rows, adjusted(comparison))
+
+
+def adjusted(comparison: Comparison) -> str:
+    """For how many tests the p-values are adjusted."""
+    whole, tasks = len(comparison.against), sum(len(parts) - 1 for parts in comparison.against.values())
+    told = {"overall": whole, "the tasks": tasks}
+    over = (f"{what} over {count} test{'' if count == 1 else 's'}" for what, count in told.items() if count)
+    return f"p is Holm-adjusted: {', '.join(over)}."
 
 
 def verdict(found: Against) -> str:

@@ -102,7 +102,7 @@ def span(low: float, high: float) -> str:
 
 
 def html_table(table: Table) -> str:
-    """A table with each interval below its figure, and the full names of the Uni-Tasks below the short ones."""
+    """A table with its note, each interval below its figure, and full names of the Uni-Tasks below the short ones."""
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in table.heads)
     rows = []
     for name, cells in table.rows:
@@ -115,7 +115,7 @@ def html_table(table: Table) -> str:
     whole = ' class="whole"' if table.rows and table.rows[0][0] == OVERALL else ""
     return (
         f'<div class="figures"><table{whole}><thead><tr><th scope="col">{table.corner}</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table>{f'<p>{escape(table.note)}</p>' if table.note else ''}</div>"
     )
 
 

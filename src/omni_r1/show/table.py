@@ -28,12 +28,13 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """`corner`: what the names of the rows are."""
+    """`corner`: what the names of the rows are; `note`: what stands below."""
 
     title: str
     corner: str
     heads: list[str]
     rows: list[tuple[str, list[Cell]]]
+    note: str = ""
 
 
 ACCURACY = Column("accuracy", "accuracy", "interval")
@@ -216,10 +217,11 @@ def words(cell: Cell) -> str:
 
 
 def text_of(table: Table) -> str:
-    """Aligned plain text, a line for each row."""
+    """Aligned plain text, a line for each row, and the note below."""
     lines = [["", *table.heads], *([printable(name), *map(words, cells)] for name, cells in table.rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines)
+    rows = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines]
+    return "\n".join([*rows, *filter(None, [printable(table.note)])])
 
 
 def markdown_of(table: Table) -> str:
@@ -229,7 +231,8 @@ def markdown_of(table: Table) -> str:
     lines = [[table.corner, *table.heads], ["---"] * (len(table.heads) + 1)]
     lines += [[name, *map(words, cells)] for name, cells in table.rows]
     body = ("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
-    return f"### {table.title}\n\n" + "\n".join(body) + "\n"
+    note = f"\n{escaped(table.note)}\n" if table.note else ""
+    return f"### {table.title}\n\n" + "\n".join(body) + f"\n{note}"
 
 
 def table(summary: Mapping[str, Any]) -> str:
