@@ -155,6 +155,28 @@ def test_no_difference_says_how_many_questions_it_would_take(tmp_path, capsys):
     assert "No difference that is more than noise" in (tmp_path / "out" / "compare.html").read_text()
 
 
+def test_answers_that_are_none_are_told(tmp_path, capsys):
+    """A column for each kind that a run has; and in words where failures may be what makes the difference."""
+    one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    assert main(words(tmp_path, one, other)) == 0  # as many failed in both
+    said = capsys.readouterr().out
+    [at] = [k for k, line in enumerate(said.splitlines()) if line.startswith("Answers that are neither")]
+    assert [line.split() for line in said.splitlines()[at + 1 : at + 4]] == [
+        ["answers", "failed"], ["a", "66", "6"], ["b", "66", "6"],
+    ]  # fmt: skip
+    assert "Answers that failed" not in said
+    records = rows_of(other)
+    for record in records[:8]:
+        record |= {"status": "error", "error": "out of memory", "correct": None}
+    records[8] |= {"answer": None, "correct": False}
+    write_rows(other, records)
+    assert main(words(tmp_path, one, other)) == 0
+    said, page = capsys.readouterr().out, (tmp_path / "out" / "compare.html").read_text()
+    told = "Answers that failed, 14 of 66 in b and 6 of 66 in a, count as not right"
+    tables = (tmp_path / "out" / "compare.md").read_text()
+    assert told in said and told in page and told in tables and "| run | answers | failed | no answer |" in tables
+
+
 def test_published_rows_stand_beside_runs_of_omni_bench(tmp_path, capsys):
     runs = [write_run(tmp_path / name, suite="omni-bench", rows=12) for name in "ab"]
     assert main(words(tmp_path, *runs)) == 0

@@ -39,6 +39,7 @@ class Table(NamedTuple):
 
 ACCURACY = Column("accuracy", "accuracy", "interval")
 BLIND = (Column("constant", "constant answer"), Column("chance", "chance"))
+MISSED = tuple(Column(name, name.replace("_", " "), kind="count") for name in MISSING)
 ANSWERS = (
     Column("count", "questions", kind="count"),
     Column("samples", "samples", kind="count"),
@@ -46,7 +47,7 @@ ANSWERS = (
     Column("control_accuracy", "text-only control", "control_interval"),
     *BLIND,
     Column("prefix", "steps before the first wrong one"),
-    *(Column(name, name.replace("_", " "), kind="count") for name in MISSING),
+    *MISSED,
 )
 JUDGE = (Column("accuracy", "accuracy", "interval"), Column("missing", "without a verdict", kind="count"))
 BESIDE_RULES = (
