@@ -13,6 +13,7 @@ from omni_r1.bench.statistics import summarise
 from omni_r1.cli import main
 from omni_r1.errors import InputError
 from omni_r1.run_record import HOW, JUDGE
+from omni_r1.show.compare import tables
 
 
 def plain_run(name: str, right: list[bool], samples: int = 1, **more) -> Run:
@@ -111,6 +112,14 @@ def test_the_same_questions_under_another_name_are_compared():
     other.options = GRADED | {"judge_model": "n"}
     with pytest.raises(InputError, match="b is graded by the judge n, a by the judge m"):
         compare([one, other])
+
+
+def test_accuracies_of_a_judge_say_that_they_are_its():
+    runs = [plain_run("a", [True]), plain_run("b", [True])]
+    assert tables(compare(runs))[0].title == "Accuracy"
+    for run in runs:
+        run.options = GRADED
+    assert tables(compare(runs))[0].title.startswith("Accuracy by the judge m")
 
 
 def test_options_that_no_figure_depends_on_are_no_difference():

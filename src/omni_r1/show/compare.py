@@ -162,7 +162,9 @@ def verdict(found: Against) -> str:
 
 def tables(comparison: Comparison) -> list[Table]:
     rows = published(comparison.suite)
-    title = "Accuracy" + (f", beside the published tables ({SOURCE})" if rows else "")
+    first = comparison.runs[0]
+    by = f" by {first.grader}" if first.options.get("primary") == "judge" else ""
+    title = f"Accuracy{by}" + (f", beside the published tables ({SOURCE})" if rows else "")
     others = [run.name for run in comparison.runs[1:]]
     found = [beside(comparison.figures, title, rows), *(differences(comparison, name) for name in others)]
     found += [missed] if (missed := left_out(comparison)) else []

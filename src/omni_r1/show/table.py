@@ -165,17 +165,32 @@ def published(suite: object) -> dict[str, Mapping[str, Any]]:
     return {f"{row.model} (published)": row.figures() for row in (*BENCH, *ABLATION[1:])}
 
 
+def judge_of(summary: Mapping[str, Any]) -> str | None:
+    """The judge whose verdicts are the figures; None where the rules' are."""
+    judged = part(summary, "judge")
+    return printable(str(judged.get("model"))) if judged.get("primary") else None
+
+
+def answers(summary: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns of answers. Beside a judge's verdicts the control is still graded by the rules."""
+    if judge_of(summary) is None:
+        return ANSWERS
+    titles = {"accuracy": "accuracy by the judge", "control_accuracy": "text-only control by the rules"}
+    return tuple(column._replace(title=titles.get(column.key, column.title)) for column in ANSWERS)
+
+
 def tables(summary: Mapping[str, Any]) -> list[Table]:
     """All tables of a run that there are figures for.
 
     Raises InputError naming the key where `summary` holds something else.
     """
-    found = [table_of(summary, ANSWERS, "Answers", "task"), table_of(summary, DRAWINGS, "Drawings and lengths", "task")]
+    wanted, judge = answers(summary), judge_of(summary)
+    found = [table_of(summary, wanted, "Answers", "task"), table_of(summary, DRAWINGS, "Drawings and lengths", "task")]
     if rows := published(summary.get("suite")):
         title = f"Beside the published tables ({SOURCE}: {COUNTS[OVERALL]} questions, graded by a language model)"
-        found.append(beside({"this run": summary}, title, rows))
+        found.append(beside({"this run, by the judge" if judge else "this run": summary}, title, rows))
     for key, corner in PARTS.items():
-        found.append(table_of(part(summary, key), ANSWERS, f"Answers by {corner}", corner))
+        found.append(table_of(part(summary, key), wanted, f"Answers by {corner}", corner))
     if judged := part(summary, "judge"):
         found += [table_of(judged, JUDGE, "Judge", "task"), beside_rules(judged)]
     if profiles := figures(summary, "profiles"):
