@@ -15,6 +15,7 @@ from html_reader import HOSTILE, Reader, rows_of
 from omni_r1.bench.statistics import summarise
 from omni_r1.errors import InputError
 from omni_r1.options import ReportOptions
+from omni_r1.show.overview import sentence
 from omni_r1.show.records import Pictures, checked
 from omni_r1.show.report import report, report_verb
 from omni_r1.show.strip import article, drawings_verdict, verdict_of
@@ -268,6 +269,9 @@ def test_figures_are_tables_plots_and_markdown(run: Path, capsys: pytest.Capture
     told = f"the model, overall: {summary['accuracy']['overall']:.1%}"
     assert len(plots) == 4 and told in (plots[0]["aria-label"] or "")
     assert "1 are missing; none of these counts as right" in page.text
+    assert "and the best constant answer " in page.text
+    alone = {name: value for name, value in summary.items() if not name.startswith("control")}
+    assert f"The best constant answer gets {summary['constant']['overall']:.1%}." in sentence(alone, records, {})
     before = (run / "report.html").read_bytes()
     random.Random(1).shuffle(records)
     assert {key: summary[key] for key in summary} == {"suite": "omni-bench", **summarise(records)}

@@ -83,7 +83,7 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: di
         rules = " by the rules" if judge else ""
         others.append(f"a control that answers in text alone gets {percent(found['control_accuracy'])}{rules}")
     if found["constant"] is not None:
-        others.append(f"the best constant answer {percent(found['constant'])}")
+        others.append(f"the best constant answer {'' if others else 'gets '}{percent(found['constant'])}")
     if others:
         text = " and ".join(others)
         parts.append(f"{text[0].upper()}{text[1:]}.")
