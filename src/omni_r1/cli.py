@@ -1,6 +1,7 @@
 """`omni-r1 VERB [options]`: one table of verbs. A verb's module is imported only when it runs."""
 
-import difflib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 from omni_r1 import __version__, options
 from omni_r1.errors import InputError, OmniError
-from omni_r1.option_parser import parse
+from omni_r1.option_parser import nearest, parse
 from omni_r1.zero.options import BootstrapOptions
 
 
@@ -61,8 +62,7 @@ def run(words: Sequence[str]) -> int:
         return 0
     verb = VERBS.get(asked)
     if verb is None:
-        nearest = difflib.get_close_matches(asked, VERBS, n=1, cutoff=0)[0]
-        raise InputError(f"no verb {asked!r}; the nearest is {nearest!r}, of {', '.join(VERBS)}")
+        raise InputError(f"no verb {asked!r}{nearest(asked, VERBS)}; there are {', '.join(VERBS)}")
     chosen: Any = parse(verb.options, rest, asked)
     module, _, function = verb.function.partition(":")
     return getattr(import_module(module), function)(chosen)
@@ -74,19 +74,38 @@ def usage() -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit code 0: done; 2: bad input, or rows that failed; 130: interrupted."""
+    """Exit code 0: done; 2: bad input, or rows that failed; 130: interrupted; 141: nobody reads the output any more."""
     words = sys.argv[1:] if words is None else words
     if not words:
         print(usage(), file=sys.stderr)
         return 2
     try:
-        return run(words)
+        code = run(words)
+        sys.stdout.flush()  # what is left there would fail at the end, where nothing is caught
+        return code
     except OmniError as error:
         print(f"omni-r1: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("omni-r1: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not silenced():
+            raise  # of another pipe, such as a worker's
+        return 141
+
+
+def silenced() -> bool:
+    """Whether stdout or stderr is a pipe that is read no more, as by `head`. What is left for them goes nowhere."""
+    closed = []
+    for descriptor in (1, 2):
+        asked = select.poll()
+        asked.register(descriptor, select.POLLOUT)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0)):
+            closed.append(descriptor)
+    for descriptor in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return bool(closed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Typed errors. The command line prints one line of any of them and ends with code 2."""
+"""Typed errors: the command line prints one line of any, and ends with code 2. And warnings, which end nothing."""
+
+import sys
 
 
 class OmniError(Exception):
@@ -16,3 +18,8 @@ class InputError(OmniError):
         place = ":".join(str(part) for part in (file, row) if part is not None)
         where = [part for part in (place, f"field '{field}'" if field else "") if part]
         super().__init__(": ".join([*where, message]))
+
+
+def warn(message: str) -> None:
+    """Tell on stderr what whoever started this should know, in a line."""
+    print(f"omni-r1: warning: {message}", file=sys.stderr)

@@ -38,6 +38,11 @@ CRC = "crc"
 UNFINISHED = ".unfinished"  # ends the name of a file that is being written
 
 
+def not_had(error: Exception) -> str:
+    """Why a name is not to be had from the hub: the first line of what huggingface_hub raised."""
+    return (str(error).strip().removeprefix("Got: ") or type(error).__name__).splitlines()[0]
+
+
 def open_image(
     source: str | Path | bytes, *, root: str | Path | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:

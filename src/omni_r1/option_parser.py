@@ -177,8 +177,15 @@ def _names(cls: type) -> dict[str, str]:
 
 
 def _unknown(name: str, known: Iterable[str], file: str | None = None) -> InputError:
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0)[0]
-    return InputError(f"unknown option {name}; the nearest is {nearest}", file=file)
+    return InputError(f"unknown option {name}{nearest(name, known) or '; --help lists them'}", file=file)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; the nearest is X`, for what may be a slip of X or its begin; empty where nothing is near."""
+    bare = {one.strip("-"): one for one in known}  # dashes would make all options alike
+    asked = name.strip("-")
+    near = difflib.get_close_matches(asked, bare, n=1) or [one for one in bare if asked and one.startswith(asked)]
+    return f"; the nearest is {bare[near[0]]}" if near else ""
 
 
 def _flag(name: str) -> str:

@@ -349,7 +349,7 @@ class BenchOptions(AnsweringOptions):
     output_dir: str = option("out/bench", help="folder for results and drawings")
     outfile: str | None = option(None, help="also write answers in the original's lines, to this file of output_dir")
     control_path: str | None = option(None, help="checkpoint of a text-only control asked the same questions")
-    limit: int | None = option(None, help="only the first so many questions")
+    limit: int | None = option(None, help="only the first so many rows, which in a sorted file may be of one task")
     swap_pictures: bool = option(False, help="show each question another's pictures: do pictures count?")
     mm_images_per_prompt: int | None = option(None, help="most pictures of a question; a row with more fails")
     profile: Profile | None = option(None, help="rules of grading; none: each question's own, by its source")

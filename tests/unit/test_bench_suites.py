@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from omni_r1.bench.beginning import same_data, within
@@ -23,22 +23,7 @@ from omni_r1.generate.backend import SamplingOptions, room_for_an_image
 from omni_r1.generate.questions import open_source
 from omni_r1.options import BenchOptions
 from omni_r1.trajectory import IMAGE_MARK
-
-
-def png(colour: str = "green", size: int = 8) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(out, "PNG")
-    return out.getvalue()
-
-
-def b64(colour: str = "green", size: int = 8) -> str:
-    return base64.b64encode(png(colour, size)).decode()
-
-
-def parquet(path: Path, rows: list[dict], schema: pa.Schema | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema), path)
-    return path
+from suite_rows import b64, parquet, png, write_lines
 
 
 def colours(item) -> list[tuple[int, ...]]:
@@ -291,12 +276,6 @@ def test_choices_and_mathvista_types_of_omni_bench(tmp_path):
     assert "'answer_type': must be one of" in str(wrong.error) and "'precision': must be a" in str(negative.error)
 
 
-def write_lines(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png())
@@ -369,10 +348,11 @@ def test_mathvista(tmp_path):
     row |= {"unit": None, "precision": None, "choices": None, "metadata": {"task": "geometry problem solving"}}
     schema = pa.schema(
         {"pid": pa.string(), "decoded_image": pa.struct({"bytes": pa.binary(), "path": pa.string()})}
-        | dict.fromkeys(("image", "question", "unit", "answer", "question_type", "answer_type"), pa.string())
+        | dict.fromkeys(("image", "question", "query", "unit", "answer", "question_type", "answer_type"), pa.string())
         | {"precision": pa.float64(), "choices": pa.list_(pa.string())}
         | {"metadata": pa.struct({"task": pa.string()})}
     )
+    asked = "Hint: Please provide the letter.\nQuestion: How much?\nChoices:\n(A) 1°\n(B) 145°"
     rows = [
         {
             "pid": "1",
@@ -385,15 +365,19 @@ def test_mathvista(tmp_path):
         {"pid": "4", "answer": "", "question_type": "free_form", "answer_type": "integer"},
         {"pid": "5", "answer": "3", **CHOICE, "choices": ["1", "2"]},
         {"pid": "6", "answer": "B", **CHOICE, "choices": ["B", "A"]},
+        {"pid": "7", "answer": "1°", **CHOICE, "choices": ["1°", "145°"], "query": asked, "unit": "degrees"},
+        {"pid": "8", "answer": "4", "question_type": "free_form", "answer_type": "integer", "query": " "},
     ]
     path = parquet(tmp_path / "testmini-00000-of-00001.parquet", [row | each for each in rows], schema)
-    choice, real, whole, hidden, lost, letters = load_suite(str(path), "mathvista").questions
+    choice, real, whole, hidden, lost, letters, hinted, blank = load_suite(str(path), "mathvista").questions
     assert (choice.id, choice.gold, choice.options, choice.task) == (
         "1", "B", ["1°", "145°"], "geometry problem solving",
     )  # fmt: skip
     assert judged_by("mathvista", "145°", choice).correct and letters.gold == "A"
     assert [judged_by("mathvista", said, letters).correct for said in ("(A)", "(B)")] == [True, False]
     assert (real.kind, real.precision, whole.text) == ("float", 1, "How much? (Unit: years)")
+    assert choice.text == "How much?\n(A) 1°\n(B) 145°" and blank.text == "How much?"
+    assert (hinted.text, hinted.gold, hinted.options) == (asked, "A", ["1°", "145°"])  # as it is published, and once
     assert "field 'answer': is hidden" in str(hidden.error) and "none of the choices" in str(lost.error)
 
 
@@ -445,6 +429,20 @@ def test_a_data_set_of_the_hub_is_read_at_its_revision(tmp_path, monkeypatch):
     assert asked == [("MMInstruction/ArxivQA", "v1")] and suite.origin["revision"] == "0123abc"
     assert colours(suite.questions[0]) == [GREEN]
     assert suite.questions[1].error is not None  # it leaves the data set
+
+
+def test_data_that_are_not_there(monkeypatch):
+    def download(name, **how):
+        raise LocalEntryNotFoundError("Got: ConnectError: no network\nand more")
+
+    monkeypatch.setattr(suite_files, "snapshot_download", download)
+    for name in ("nope.parquet", "someone/nope.jsonl", "a/b/nope.json"):
+        with pytest.raises(InputError, match=f"^{name}: field 'data': no such file$"):
+            load_suite(name)
+    with pytest.raises(
+        InputError, match="no such file or folder, and not to be had from the hub: ConnectError: no net"
+    ):
+        load_suite("someone/nope")
 
 
 def test_what_cannot_be_a_suite(tmp_path):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -99,8 +100,10 @@ def test_no_verb(capsys):
 def test_unknown_verb(capsys):
     assert cli.main(["genrate"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("omni-r1: error: no verb 'genrate'; the nearest is 'generate'")
+    assert error.startswith("omni-r1: error: no verb 'genrate'; the nearest is generate; there are demo, generate, ")
     assert error.count("\n") == 1
+    assert cli.main(["frobnicate"]) == 2
+    assert capsys.readouterr().err.startswith("omni-r1: error: no verb 'frobnicate'; there are demo, generate, ")
 
 
 @pytest.mark.parametrize("code", [0, 2])
@@ -135,6 +138,38 @@ def test_interrupted(fake):
 
     fake(interrupt)
     assert cli.main(["fake"]) == 130
+
+
+PIPED = """
+import sys
+from types import ModuleType
+from omni_r1 import cli, options
+module = sys.modules["fake_verb"] = ModuleType("fake_verb")
+module.function = lambda options: [print("x" * 99) for _ in range(int(sys.argv[1]))] and 0
+cli.VERBS["report"] = cli.Verb("fake_verb:function", options.ReportOptions, "for tests")
+sys.exit(cli.main(["report", "--run-dir", "x"]))
+"""
+
+
+@pytest.mark.parametrize("how", [[], ["-u"]])  # -u: without a buffer
+@pytest.mark.parametrize("lines", [1, 10_000])  # within the buffer of a stream, and beyond
+def test_output_that_nobody_reads_ends_quietly(lines, how, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, *how, "-c", PIPED, str(lines)]
+    ended = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_other_pipes_that_break_are_not_hidden(fake):
+    def fail(options):
+        raise BrokenPipeError
+
+    fake(fail)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["fake"])
 
 
 def test_other_errors_are_not_hidden(fake):

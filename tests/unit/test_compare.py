@@ -9,10 +9,12 @@ from PIL import Image
 
 from fake_run import fake_run, write_rows
 from html_reader import HOSTILE, Reader, rows_of
-from omni_r1.bench.compare import Run, compare
+from omni_r1.bench.compare import Run, changed_options, compare
 from omni_r1.bench.statistics import summarise
 from omni_r1.cli import main
 from omni_r1.errors import InputError
+from omni_r1.run_record import HOW, JUDGE
+from omni_r1.show.compare import tables
 
 
 def plain_run(name: str, right: list[bool], samples: int = 1, **more) -> Run:
@@ -127,6 +129,25 @@ def test_a_run_whose_verdicts_are_missing_is_refused():
     assert str(error.value) == f"a/results.jsonl: field 'primary': {told}"
 
 
+def test_accuracies_of_a_judge_say_that_they_are_its():
+    runs = [plain_run("a", [True]), plain_run("b", [True])]
+    assert tables(compare(runs))[0].title == "Accuracy"
+    for run in runs:
+        run.options = GRADED
+    assert tables(compare(runs))[0].title.startswith("Accuracy by the judge m")
+
+
+def test_options_that_no_figure_depends_on_are_no_difference():
+    one, other = plain_run("a", [True]), plain_run("b", [True])
+    one.options = dict.fromkeys(HOW, 1) | {"mode": "text-only", "primary": "rule"}
+    other.options = dict.fromkeys(HOW, 2) | {"mode": "interleaved", "primary": "rule"}
+    assert {"outfile", "retry_errors", "device", "judge_retries", "judge_price_in"} <= HOW
+    assert changed_options([one, other]) == {"mode": ["text-only", "interleaved"]}
+    for run in (one, other):  # here the judge's verdicts are the figures
+        run.options["primary"] = "judge"
+    assert changed_options([one, other]).keys() == {"mode", *JUDGE}
+
+
 def test_the_verb(tmp_path, capsys):
     one, other = write_run(tmp_path / "x" / "run"), write_run(tmp_path / "y" / "run", 0.5)
     run = json.loads((other / "run.json").read_text())
@@ -141,6 +162,8 @@ def test_the_verb(tmp_path, capsys):
     assert len(page.all("article")) == len(found["differing"]) == found["against"]["y/run"]["overall"]["worse"]
     assert page.text.count("Final Answer:") == 2 * len(found["differing"])
     assert len(page.all("section")) == 2 * len(found["differing"]) and "95% interval" in page.text
+    note = "p is Holm-adjusted: overall over 1 test, the tasks over 4 tests."
+    assert all(note in text for text in (said, page.text, (out / "compare.md").read_text()))
     assert said.splitlines()[0] in page.text and said.splitlines()[0] in (out / "compare.md").read_text()
     assert "| y/run |" in (out / "compare.md").read_text()
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -154,6 +177,28 @@ def test_no_difference_says_how_many_questions_it_would_take(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()[0]
     assert said.startswith("No difference between b and a is shown") and "questions would be needed" in said
     assert "No difference that is more than noise" in (tmp_path / "out" / "compare.html").read_text()
+
+
+def test_answers_that_are_none_are_told(tmp_path, capsys):
+    """A column for each kind that a run has; and in words where failures may be what makes the difference."""
+    one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    assert main(words(tmp_path, one, other)) == 0  # as many failed in both
+    said = capsys.readouterr().out
+    [at] = [k for k, line in enumerate(said.splitlines()) if line.startswith("Answers that are neither")]
+    assert [line.split() for line in said.splitlines()[at + 1 : at + 4]] == [
+        ["answers", "failed"], ["a", "66", "6"], ["b", "66", "6"],
+    ]  # fmt: skip
+    assert "Answers that failed" not in said
+    records = rows_of(other)
+    for record in records[:8]:
+        record |= {"status": "error", "error": "out of memory", "correct": None}
+    records[8] |= {"answer": None, "correct": False}
+    write_rows(other, records)
+    assert main(words(tmp_path, one, other)) == 0
+    said, page = capsys.readouterr().out, (tmp_path / "out" / "compare.html").read_text()
+    told = "Answers that failed, 14 of 66 in b and 6 of 66 in a, count as not right"
+    tables = (tmp_path / "out" / "compare.md").read_text()
+    assert told in said and told in page and told in tables and "| run | answers | failed | no answer |" in tables
 
 
 def test_published_rows_stand_beside_runs_of_omni_bench(tmp_path, capsys):

@@ -345,7 +345,7 @@ def test_a_name_that_is_no_folder(folder, monkeypatch):
         asked.update(options, name=name)
         if name == "some/where":
             return str(folder)
-        raise LocalEntryNotFoundError("cannot reach the hub\nand more")
+        raise LocalEntryNotFoundError("Got: cannot reach the hub\nand more")
 
     monkeypatch.setattr(checkpoint, "snapshot_download", download)
     assert omni_r1.load("some/where", revision="abc").vocabulary.image_length == SIDE * SIDE

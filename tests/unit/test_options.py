@@ -84,6 +84,8 @@ def test_flags(words, name, value):
         ("--cuont 3", "unknown option --cuont; the nearest is --count"),
         ("--mod 3", "unknown option --mod; the nearest is --model-path"),  # no abbreviations
         ("--no-count", "unknown option --no-count; the nearest is --count"),
+        ("--frobnicate 3", "unknown option --frobnicate; --help lists them"),
+        ("--m 3", "unknown option --m; the nearest is --model-path"),
         ("--conf r.yaml", "unknown option --conf; the nearest is --config"),
         ("stray", "unexpected 'stray': options are --NAME VALUE"),
         ("--count", "argument --count: expected one argument"),

@@ -416,3 +416,6 @@ def test_what_the_hub_has_not(rows, hub):
         rows("someone/zebra", "zebra-cot", revision="v1", split="test")
     with pytest.raises(InputError, match="no such file or folder, and not to be had from the hub"):
         rows("someone/else", "zebra-cot")
+    for name in ("someone/else.parquet", "else.jsonl"):
+        with pytest.raises(InputError, match=f"^{name}: field 'input': no such file$"):
+            open_source(name, [], "train", None, ".parquet")

@@ -15,6 +15,7 @@ from html_reader import HOSTILE, Reader, rows_of
 from omni_r1.bench.statistics import summarise
 from omni_r1.errors import InputError
 from omni_r1.options import ReportOptions
+from omni_r1.show.overview import sentence
 from omni_r1.show.records import Pictures, checked
 from omni_r1.show.report import report, report_verb
 from omni_r1.show.strip import article, drawings_verdict, verdict_of
@@ -268,6 +269,9 @@ def test_figures_are_tables_plots_and_markdown(run: Path, capsys: pytest.Capture
     told = f"the model, overall: {summary['accuracy']['overall']:.1%}"
     assert len(plots) == 4 and told in (plots[0]["aria-label"] or "")
     assert "1 are missing; none of these counts as right" in page.text
+    assert "and the best constant answer " in page.text
+    alone = {name: value for name, value in summary.items() if not name.startswith("control")}
+    assert f"The best constant answer gets {summary['constant']['overall']:.1%}." in sentence(alone, records, {})
     before = (run / "report.html").read_bytes()
     random.Random(1).shuffle(records)
     assert {key: summary[key] for key in summary} == {"suite": "omni-bench", **summarise(records)}
@@ -301,6 +305,31 @@ def test_judge_prefix_rules_and_time_are_told(run: Path, capsys: pytest.CaptureF
     for wrong in ({"judge": {"kappa": "high"}}, {"judge": 3}, {"profiles": "x"}):
         with pytest.raises(InputError):
             table(wrong)
+
+
+def test_figures_of_a_judge_say_that_they_are_its(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the sentence, the tables and the plot; the control is graded by the rules. And each kind has its filter."""
+    records = rows_of(run)
+    for record in records:
+        record["rule"] = {"correct": record["correct"], "reason": "the same words"}
+    records[0] |= {"correct": None, "judge": {"correct": None, "reason": "HTTP 500", "model": "<m>"}}
+    records[1] |= {"correct": False, "parsed": False}
+    records[2] |= {"correct": False, "answer": None, "no_answer": True, "reason": "no answer"}
+    kinds = ["ungraded", "unparsed", "no_answer"]
+    judged = {"model": "<m>", "primary": True, "accuracy": {"overall": 0.5}, "interval": {"overall": [0.4, 0.6]}}
+    (run / "summary.json").write_text(json.dumps({**summarise(records), "judge": judged}))
+    assert report_verb(ReportOptions(str(write_rows(run, records)))) == 0
+    said, page = capsys.readouterr().out, Reader((run / "report.html").read_text())
+    for text in (said.splitlines()[0], page.text, (run / "figures.md").read_text()):
+        assert "accuracy by the judge" in text and "text-only control by the rules" in text
+    assert "right (95% interval" in page.text and ", by the verdicts of the judge <m>." in page.text
+    assert "Share of right answers, by the judge." in page.text and "% by the rules" in page.text
+    assert [a["data-verdict"] for a in page.all("article")][:3] == kinds
+    values = {field["value"] for field in page.all("input") if field["name"] == "verdict"}
+    assert values == {"", "right", "wrong", "failed", *kinds} and "Answer ungraded: " in page.text
+    assert "answered" not in values and page.text.count("✗No answer") == 1 and "No answer: no" not in page.text
+    judged["primary"] = False
+    assert "by the judge" not in table({**summarise(records), "judge": judged})
 
 
 def test_several_samples_of_a_question_are_one_question(run: Path) -> None:

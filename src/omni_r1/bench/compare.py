@@ -15,9 +15,9 @@ from omni_r1.bench.intervals import LEVEL, Difference, holm, paired
 from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures, verdicts_missing
 from omni_r1.errors import InputError
 from omni_r1.files import confined, open_image, read_bytes
+from omni_r1.run_record import HOW, JUDGE
 
 SAME = ("question", "options", "gold", "task", "source", "profile")  # what records of one question must agree in
-ELSEWHERE = {"output_dir", "resume", "batch_size", "verbose"}  # options that change nothing about answers
 
 
 @dataclass
@@ -79,8 +79,10 @@ class Comparison:
 
 
 def changed_options(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Options in which the runs differ, each with its value in every run."""
-    names = dict.fromkeys(name for run in runs for name in run.options if name not in ELSEWHERE)
+    """Options in which the runs differ, each with its value in every run; without those that no figure depends on."""
+    judged = any(run.options.get("primary") == "judge" for run in runs)
+    left_out = HOW - JUDGE if judged else HOW
+    names = dict.fromkeys(name for run in runs for name in run.options if name not in left_out)
     values = {name: [run.options.get(name) for run in runs] for name in names}
     return {name: listed for name, listed in values.items() if any(value != listed[0] for value in listed)}
 

@@ -1,7 +1,6 @@
 """`omni-r1 tokenize`: a data set in, shards of token ids out, and of every row what became of it."""
 
 import hashlib
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from omni_r1.data.readers import PREFERRED, Position, Source, open_source, read
 from omni_r1.data.sample import Part, Picture, Reject, RowError, Sample
 from omni_r1.data.shards import TokenRow
 from omni_r1.data.token_folder import TokenFolder
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 from omni_r1.files import writing
 from omni_r1.model import checkpoint, load
 from omni_r1.model.vq import digest
@@ -175,10 +174,6 @@ def tokenize(options: TokenizeOptions) -> int:
     for line in table(folder, pictures, folder.counts()["read"] - before, seconds):
         print(line)
     return 0
-
-
-def warn(message: str) -> None:
-    print(f"omni-r1: warning: {message}", file=sys.stderr)
 
 
 def _made_of(options: TokenizeOptions, source: Source, vocabulary: Vocabulary, vq: str | None) -> dict[str, Any]:

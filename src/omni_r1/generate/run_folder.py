@@ -21,20 +21,10 @@ from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
 from omni_r1.grammar import Grammar, images_whole
 from omni_r1.model import Omni
-from omni_r1.run_record import FIGURES, REPORT, RUN, SUMMARY, describe_run
+from omni_r1.run_record import FIGURES, HOW, REPORT, RUN, SUMMARY, describe_run
 from omni_r1.trajectory import Text
 
 RESULT = "result.json"  # of one row, in the row's own folder
-# What may change between a run and its continuation: it decides how, not what, is answered.
-HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
-HOW |= {"input", "output_dir", "priority_terms"}
-# Of the bench: what is made of the answers when all are there, and who judges them; and what it looks at itself.
-HOW |= {"outfile", "primary", "profile", "data", "limit", "control_path"}
-JUDGING = (
-    *("url", "model", "key_env", "timeout", "retries", "parallel", "price_in", "price_out"),
-    *("max_tokens", "tokens_field", "temperature"),
-)
-HOW |= {f"judge_{name}" for name in JUDGING}
 
 
 class RunFolder:

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image as Picture
 
 from omni_r1.answering_options import AnsweringOptions
-from omni_r1.errors import InputError, OmniError
+from omni_r1.errors import InputError, OmniError, warn
 from omni_r1.generate.backend import Backend, Completion, Request, SamplingOptions
 from omni_r1.generate.questions import Question, input_files, open_source, read_questions
 from omni_r1.generate.run_folder import RESULT, RunFolder, for_record, record_of
@@ -218,7 +218,7 @@ def answer_file(
     seconds = time.monotonic() - started
     if longest > (made_for := omni.model.config.max_position_embeddings):
         what = f"a row has {longest} tokens with its prompt, the checkpoint's max_position_embeddings is {made_for}"
-        print(f"omni-r1: warning: {path.name}: {what}", file=sys.stderr)
+        warn(f"{path.name}: {what}")
     in_order = sorted(questions, key=lambda question: question.row)
     keys = [(question.id, sample) for question in in_order for sample in range(count)]
     figures = {

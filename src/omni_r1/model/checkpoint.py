@@ -22,7 +22,7 @@ from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAE
 
 from omni_r1 import files, shipped
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import read_bytes, write_atomic, writing
+from omni_r1.files import not_had, read_bytes, write_atomic, writing
 from omni_r1.model.chameleon import Chameleon
 from omni_r1.options import SHIPPED
 
@@ -87,8 +87,7 @@ def locate(path: str | Path, revision: str | None = None) -> Path:
     except HFValidationError:
         raise CheckpointError(f"{path}: no such folder") from None
     except (HfHubHTTPError, OSError) as error:  # OSError: offline, or the name is neither cached nor reachable
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path}: no such folder, and not to be had from the hub: {reason}") from error
+        raise CheckpointError(f"{path}: no such folder, and not to be had from the hub: {not_had(error)}") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -18,11 +18,26 @@ from omni_r1.show.overview import html_table, options_of, questions
 from omni_r1.show.records import Pictures, escape, read_object, read_records
 from omni_r1.show.report import WIDTH, choice, filled
 from omni_r1.show.strip import answered, failure, given, mark, question, strip, verdict_of
-from omni_r1.show.table import Cell, Table, beside, markdown_of, names, percent, printable, published, text_of
+from omni_r1.show.table import (
+    MISSED,
+    Cell,
+    Column,
+    Table,
+    beside,
+    cell,
+    columns,
+    markdown_of,
+    names,
+    percent,
+    printable,
+    published,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from omni_r1.options import CompareOptions
 
+SAMPLES = Column("samples", "answers", kind="count")
 PAGE, TABLES, FOUND = "compare.html", "compare.md", "compare.json"
 
 
@@ -72,13 +87,29 @@ def sentence(comparison: Comparison, name: str) -> str:
         f"[{points(low)}, {points(high)}], p {'< 0.001' if found.p < 0.001 else f'= {found.p:.3f}'}, "
         f"{questions(count)}, {found.better} better and {found.worse} worse"
     )
+    failures = failed_apart(comparison, name)
     if found.shown:
-        return f"{name} is {'better' if found.difference.value > 0 else 'worse'} than {first}: {figures}."
+        return f"{name} is {'better' if found.difference.value > 0 else 'worse'} than {first}: {figures}.{failures}"
     text = f"No difference between {name} and {first} is shown: {figures}."
     needed = found.difference.questions_needed
     if needed and needed > count:
         text += f" To see a difference of this size, about {rounded(needed)} questions would be needed."
-    return text
+    return text + failures
+
+
+def failed_apart(comparison: Comparison, name: str) -> str:
+    """Whether so many more answers failed in one of the runs that the difference may be of that; else nothing.
+
+    That is a twentieth of the answers, or half of the difference and a hundredth of the answers.
+    """
+    runs = name, comparison.runs[0].name
+    counts = [(comparison.figures[run]["failed"][OVERALL], comparison.figures[run]["samples"][OVERALL]) for run in runs]
+    (failed, samples), (others, of) = counts
+    least = max(0.01, min(0.05, abs(comparison.against[name][OVERALL].difference.value) / 2))
+    if abs(failed / samples - others / of) < least:
+        return ""
+    told = " and ".join(f"{failed:,} of {of:,} in {run}" for (failed, of), run in zip(counts, runs, strict=True))
+    return f" Answers that failed, {told}, count as not right: the runs differ in these too."
 
 
 def rounded(count: int) -> str:
@@ -101,7 +132,26 @@ def differences(comparison: Comparison, name: str) -> Table:
         ]
         rows.append((part, cells))
     heads = ["difference, points", "p", "better", "worse", "questions needed", ""]
-    return Table(f"{name} against {comparison.runs[0].name}", "task", heads, rows)
+    return Table(f"{name} against {comparison.runs[0].name}", "task", heads, rows, adjusted(comparison))
+
+
+def adjusted(comparison: Comparison) -> str:
+    """For how many tests the p-values are adjusted."""
+    whole, tasks = len(comparison.against), sum(len(parts) - 1 for parts in comparison.against.values())
+    told = {"overall": whole, "the tasks": tasks}
+    over = (f"{what} over {count} test{'' if count == 1 else 's'}" for what, count in told.items() if count)
+    return f"p is Holm-adjusted: {', '.join(over)}."
+
+
+def left_out(comparison: Comparison) -> Table | None:
+    """How many answers of each run are none that could be right or wrong; None where there are none in any."""
+    found = comparison.figures
+    shown = [column for column in MISSED if any(columns(figures, [column]) for figures in found.values())]
+    if not shown:
+        return None
+    heads = [column.title for column in (SAMPLES, *shown)]
+    rows = [(name, [cell(figures, column, OVERALL) for column in (SAMPLES, *shown)]) for name, figures in found.items()]
+    return Table("Answers that are neither right nor wrong, and count as not right", "run", heads, rows)
 
 
 def verdict(found: Against) -> str:
@@ -112,9 +162,12 @@ def verdict(found: Against) -> str:
 
 def tables(comparison: Comparison) -> list[Table]:
     rows = published(comparison.suite)
-    title = "Accuracy" + (f", beside the published tables ({SOURCE})" if rows else "")
+    first = comparison.runs[0]
+    by = f" by {first.grader}" if first.options.get("primary") == "judge" else ""
+    title = f"Accuracy{by}" + (f", beside the published tables ({SOURCE})" if rows else "")
     others = [run.name for run in comparison.runs[1:]]
     found = [beside(comparison.figures, title, rows), *(differences(comparison, name) for name in others)]
+    found += [missed] if (missed := left_out(comparison)) else []
     if options := changed_options(comparison.runs):
         told = [(name, [Cell(str(value)) for value in values]) for name, values in options.items()]
         found.append(Table("What was asked for otherwise", "option", [run.name for run in comparison.runs], told))

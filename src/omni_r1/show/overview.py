@@ -12,11 +12,12 @@ from omni_r1.show.records import escape
 from omni_r1.show.strip import verdict_of
 from omni_r1.show.table import (
     ACCURACY,
-    ANSWERS,
     DRAWINGS,
     Table,
+    answers,
     figures,
     interval,
+    judge_of,
     names,
     part,
     percent,
@@ -55,18 +56,19 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: di
     """What the run came to, in words."""
     keys = ("accuracy", "control_accuracy", "constant", "step_accuracy")
     found = {key: figures(summary, key).get(OVERALL) for key in keys}
-    graded = found["accuracy"] is not None
+    graded, judge = found["accuracy"] is not None, judge_of(summary)
     count = questions(number := asked(records))
     if not graded:
         parts = [f"The model was asked {count}."]
         if run and not summary:
             parts.append("<b>The run did not finish</b>: these are the answers it got to.")
-        elif all(verdict_of(record) not in ("right", "wrong") for record in records):
+        elif all(verdict_of(record) in ("answered", "failed") for record in records):
             parts.append("Nothing here is graded: the questions came without gold answers.")
     else:
         bounds = interval(summary, ACCURACY, OVERALL)
+        by = f", by the verdicts of the judge {escape(judge)}" if judge else ""
         within = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
-        parts = [f"The model answered <b>{percent(found['accuracy'])}</b> of {count} right{within}."]
+        parts = [f"The model answered <b>{percent(found['accuracy'])}</b> of {count} right{within}{by}."]
         if len(records) > number:
             parts.append(
                 f"A question has {len(records) / number:.3g} answers on average; its share of right ones counts."
@@ -78,9 +80,10 @@ def sentence(summary: dict[str, Any], records: Sequence[dict[str, Any]], run: di
         )
     others = []
     if found["control_accuracy"] is not None:
-        others.append(f"a control that answers in text alone gets {percent(found['control_accuracy'])}")
+        rules = " by the rules" if judge else ""
+        others.append(f"a control that answers in text alone gets {percent(found['control_accuracy'])}{rules}")
     if found["constant"] is not None:
-        others.append(f"the best constant answer {percent(found['constant'])}")
+        others.append(f"the best constant answer {'' if others else 'gets '}{percent(found['constant'])}")
     if others:
         text = " and ".join(others)
         parts.append(f"{text[0].upper()}{text[1:]}.")
@@ -102,7 +105,7 @@ def span(low: float, high: float) -> str:
 
 
 def html_table(table: Table) -> str:
-    """A table with each interval below its figure, and the full names of the Uni-Tasks below the short ones."""
+    """A table with its note, each interval below its figure, and full names of the Uni-Tasks below the short ones."""
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in table.heads)
     rows = []
     for name, cells in table.rows:
@@ -115,7 +118,7 @@ def html_table(table: Table) -> str:
     whole = ' class="whole"' if table.rows and table.rows[0][0] == OVERALL else ""
     return (
         f'<div class="figures"><table{whole}><thead><tr><th scope="col">{table.corner}</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table>{f'<p>{escape(table.note)}</p>' if table.note else ''}</div>"
     )
 
 
@@ -126,7 +129,8 @@ def plots(summary: dict[str, Any]) -> str:
     series = [plot.Series("the model", summary)]
     if figures(summary, "control_accuracy"):
         series.append(plot.Series("text-only control", summary, "control_accuracy", "control_interval"))
-    drawn = [plot.figure("By task", "Share of right answers.", plot.accuracies(series, names(summary)))]
+    about = f"Share of right answers{', by the judge' * bool(judge_of(summary))}."
+    drawn = [plot.figure("By task", about, plot.accuracies(series, names(summary)))]
     for key, title, about in (
         ("by_source", "By source", "The data sets that the questions are from."),
         ("by_images", "By number of images drawn", "Of answers that drew so many."),
@@ -145,7 +149,7 @@ def plots(summary: dict[str, Any]) -> str:
 
 def overview(summary: dict[str, Any]) -> str:
     """Tables and plots; the tables of what is plotted folded."""
-    first = table_of(summary, (*ANSWERS, *DRAWINGS[:2]), "", "task")
+    first = table_of(summary, (*answers(summary), *DRAWINGS[:2]), "", "task")
     if first is None:
         return ""
     folded = "".join(f"<h3>{escape(table.title)}</h3>{html_table(table)}" for table in tables(summary)[1:])

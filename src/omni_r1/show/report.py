@@ -13,7 +13,7 @@ from omni_r1.run_record import ANSWERS, DRAWINGS, FIGURES, REPORT, RESULTS, RUN,
 from omni_r1.show import training
 from omni_r1.show.overview import asked, circumstances, overview, questions, sentence
 from omni_r1.show.records import Pictures, escape, fingerprint, read_object, read_records
-from omni_r1.show.strip import article, drawings_verdict, mark, verdict_of
+from omni_r1.show.strip import VERDICTS, article, drawings_verdict, mark, told, verdict_of
 from omni_r1.show.table import markdown, table, time_line
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def filters(records: Sequence[dict[str, Any]]) -> str:
     verdicts, steps = Counter(map(verdict_of, records)), Counter(map(drawings_verdict, records))
     return (
         choice("task", "Task", tasks, {task: task for task in tasks if task})
-        + choice("verdict", "Answer", verdicts, {value: value for value in ("right", "wrong", "answered", "failed")})
+        + choice("verdict", "Answer", verdicts, {value: told(value) for value in (*VERDICTS, "answered")})
         + choice("steps", "Drawings", steps, {"right": "all right", "wrong": "a wrong step"})
     )
 

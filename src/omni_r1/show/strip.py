@@ -3,20 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
+from omni_r1.bench.statistics import outcome
 from omni_r1.show.records import Pictures, escape
 from omni_r1.trajectory import FINAL_ANSWER, IMAGE_MARK, TAGS, split_tags
 
 CAPTION = 180  # letters up to which a thought stands over its drawing; a longer one gets a panel of its own
 WIDE, FULL = 320, 1200  # letters from which such a panel takes two columns, or the whole width
-VERDICTS = {"right": "✓", "wrong": "✗", "failed": "!"}
+VERDICTS = {"right": "✓", "wrong": "✗", "no_answer": "✗", "unparsed": "✗", "ungraded": "?", "failed": "!"}
 TAG_NAMES = {tag: name.replace("_open", " ⟨").replace("_close", " ⟩") for name, tag in TAGS._asdict().items()}
 
 
 def verdict_of(record: dict[str, Any]) -> str:
-    """`failed`, `right`, `wrong`, or `answered` where there is no gold answer."""
-    if record.get("status") == "error":
-        return "failed"
-    return {True: "right", False: "wrong", None: "answered"}[record.get("correct")]
+    """What became of the answer (`VERDICTS`), or `answered` where nobody graded it.
+
+    A graded record has a verdict of its own, or only the rules', where the judge's counts and is missing.
+    """
+    graded = record.get("correct") is not None or record.get("rule") or record.get("status") == "error"
+    return outcome(record) if graded else "answered"
+
+
+def told(verdict: str) -> str:
+    """A verdict in words."""
+    return verdict.replace("_", " ")
 
 
 def undrawn(record: dict[str, Any]) -> int:
@@ -80,9 +88,10 @@ def answer_panel(record: dict[str, Any]) -> str:
         return ""
     size = "" if len(answer or "") <= 12 else " long" if len(answer or "") <= 60 else " prose"
     middle = f'<div class="answer{size}" dir="auto">{escape(answer) if answer else "<i>no answer</i>"}</div>'
-    note = f"{mark(verdict)}<b>Answer {verdict}</b>" if verdict in VERDICTS else ""
+    said = "No answer" if verdict == "no_answer" else f"Answer {verdict}"
+    note = f"{mark(verdict)}<b>{said}</b>" if verdict in VERDICTS else ""
     rewarded = record.get("reward") is not None  # a sample of training: there even a right answer has reasons
-    if reason and (rewarded or not (verdict == "right" and answer == gold)):
+    if reason and (rewarded or not (verdict == "right" and answer == gold or reason == said.lower())):
         note += f"{': ' if note else ''}{escape(reason)}"
     if rewarded:
         note += f"<p>Reward: <b>{record['reward']:.3f}</b></p>"
@@ -188,7 +197,7 @@ def article(number: int, record: dict[str, Any], pictures: Pictures) -> str:
         f'data-steps="{drawings_verdict(record)}">'
         f'<header><a href="#r{number}">{name}</a>{f"<span>{escape(task)}</span>" if task else ""}'
         f"<span>{facts(record)}</span>"
-        f"{f'<span class={verdict}>{mark(verdict)}{verdict}</span>' if verdict in VERDICTS else ''}</header>"
+        f"{f'<span class={verdict}>{mark(verdict)}{told(verdict)}</span>' if verdict in VERDICTS else ''}</header>"
         f'<h2 dir="auto">{question(record)}</h2>{failed}'
         f"{strip([*given(record, pictures), *answered(record, pictures)])}{gold_steps(record, pictures)}</article>\n"
     )

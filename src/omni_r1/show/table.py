@@ -28,16 +28,18 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """`corner`: what the names of the rows are."""
+    """`corner`: what the names of the rows are; `note`: what stands below."""
 
     title: str
     corner: str
     heads: list[str]
     rows: list[tuple[str, list[Cell]]]
+    note: str = ""
 
 
 ACCURACY = Column("accuracy", "accuracy", "interval")
 BLIND = (Column("constant", "constant answer"), Column("chance", "chance"))
+MISSED = tuple(Column(name, name.replace("_", " "), kind="count") for name in MISSING)
 ANSWERS = (
     Column("count", "questions", kind="count"),
     Column("samples", "samples", kind="count"),
@@ -45,7 +47,7 @@ ANSWERS = (
     Column("control_accuracy", "text-only control", "control_interval"),
     *BLIND,
     Column("prefix", "steps before the first wrong one"),
-    *(Column(name, name.replace("_", " "), kind="count") for name in MISSING),
+    *MISSED,
 )
 JUDGE = (Column("accuracy", "accuracy", "interval"), Column("missing", "without a verdict", kind="count"))
 BESIDE_RULES = (
@@ -163,17 +165,32 @@ def published(suite: object) -> dict[str, Mapping[str, Any]]:
     return {f"{row.model} (published)": row.figures() for row in (*BENCH, *ABLATION[1:])}
 
 
+def judge_of(summary: Mapping[str, Any]) -> str | None:
+    """The judge whose verdicts are the figures; None where the rules' are."""
+    judged = part(summary, "judge")
+    return printable(str(judged.get("model"))) if judged.get("primary") else None
+
+
+def answers(summary: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns of answers. Beside a judge's verdicts the control is still graded by the rules."""
+    if judge_of(summary) is None:
+        return ANSWERS
+    titles = {"accuracy": "accuracy by the judge", "control_accuracy": "text-only control by the rules"}
+    return tuple(column._replace(title=titles.get(column.key, column.title)) for column in ANSWERS)
+
+
 def tables(summary: Mapping[str, Any]) -> list[Table]:
     """All tables of a run that there are figures for.
 
     Raises InputError naming the key where `summary` holds something else.
     """
-    found = [table_of(summary, ANSWERS, "Answers", "task"), table_of(summary, DRAWINGS, "Drawings and lengths", "task")]
+    wanted, judge = answers(summary), judge_of(summary)
+    found = [table_of(summary, wanted, "Answers", "task"), table_of(summary, DRAWINGS, "Drawings and lengths", "task")]
     if rows := published(summary.get("suite")):
         title = f"Beside the published tables ({SOURCE}: {COUNTS[OVERALL]} questions, graded by a language model)"
-        found.append(beside({"this run": summary}, title, rows))
+        found.append(beside({"this run, by the judge" if judge else "this run": summary}, title, rows))
     for key, corner in PARTS.items():
-        found.append(table_of(part(summary, key), ANSWERS, f"Answers by {corner}", corner))
+        found.append(table_of(part(summary, key), wanted, f"Answers by {corner}", corner))
     if judged := part(summary, "judge"):
         found += [table_of(judged, JUDGE, "Judge", "task"), beside_rules(judged)]
     if profiles := figures(summary, "profiles"):
@@ -216,10 +233,11 @@ def words(cell: Cell) -> str:
 
 
 def text_of(table: Table) -> str:
-    """Aligned plain text, a line for each row."""
+    """Aligned plain text, a line for each row, and the note below."""
     lines = [["", *table.heads], *([printable(name), *map(words, cells)] for name, cells in table.rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines)
+    rows = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines]
+    return "\n".join([*rows, *filter(None, [printable(table.note)])])
 
 
 def markdown_of(table: Table) -> str:
@@ -229,7 +247,8 @@ def markdown_of(table: Table) -> str:
     lines = [[table.corner, *table.heads], ["---"] * (len(table.heads) + 1)]
     lines += [[name, *map(words, cells)] for name, cells in table.rows]
     body = ("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
-    return f"### {table.title}\n\n" + "\n".join(body) + "\n"
+    note = f"\n{escaped(table.note)}\n" if table.note else ""
+    return f"### {table.title}\n\n" + "\n".join(body) + f"\n{note}"
 
 
 def table(summary: Mapping[str, Any]) -> str:

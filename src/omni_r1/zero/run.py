@@ -22,8 +22,8 @@ from omni_r1.data.readers.source import Source
 from omni_r1.data.sample import Picture, Reject, RowError, Sample
 from omni_r1.data.shards import TokenRow
 from omni_r1.data.token_folder import TokenFolder
-from omni_r1.data.tokenize import CACHE, described, list_rejects, table, warn
-from omni_r1.errors import InputError
+from omni_r1.data.tokenize import CACHE, described, list_rejects, table
+from omni_r1.errors import InputError, warn
 from omni_r1.files import sha256, writing
 from omni_r1.generate.backend import Backend
 from omni_r1.generate.runner import open_backend

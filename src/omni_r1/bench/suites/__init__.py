@@ -1,6 +1,6 @@
 """Suites by name: `load_suite` reads one; each has a file of its own here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from omni_r1.bench.suites import (
 from omni_r1.bench.suites.files import Files, find, of_split
 from omni_r1.bench.suites.sources import SOURCES, known_source, source_of
 from omni_r1.bench.suites.suite import Item, Suite, swap_pictures
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 from omni_r1.options import SHIPPED
 
 __all__ = ["OMNI_BENCH", "SUITES", "Files", "Item", "Suite", "load_suite", "placed", "swap_pictures"]
@@ -84,7 +84,21 @@ def load_suite(
         raise InputError(f"is read for {OMNI_BENCH}; {name} is a source itself", field="source_column")
     else:
         items = reader(files)
-    return Suite(name, [placed(item, name, source_column) for item in items], origin=files.origin)
+    items = [placed(item, name, source_column) for item in items]
+    if name == OMNI_BENCH:
+        warn_of_untold(items)
+    return Suite(name, items, origin=files.origin)
+
+
+def warn_of_untold(items: Sequence[Item]) -> None:
+    """Tell how many rows are graded by rules that were chosen for none of them, and count in no task."""
+    untold = [item for item in items if item.source is None]
+    if not untold:
+        return
+    alone = sum(item.task is None for item in untold)
+    where = ", in no task" if alone == len(untold) else f", {alone} of them in no task" if alone else ""
+    otherwise = "--source-column and --profile tell otherwise"
+    warn(f"{len(untold)} of {len(items)} rows tell no source: graded strict{where}; {otherwise}")
 
 
 def placed(item: Item, suite: str, source_column: str | None = None) -> Item:

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from omni_r1.errors import InputError
-from omni_r1.files import confined, read_bytes, read_jsonl, sha256
+from omni_r1.files import confined, not_had, read_bytes, read_jsonl, sha256
 from omni_r1.generate.questions import short
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
@@ -81,14 +81,15 @@ def of_split(path: Path, split: str) -> bool:
 
 
 def _download(name: str, revision: str | None, pictures: Sequence[str]) -> Path:
+    if name.endswith(SUFFIXES):
+        raise InputError("no such file", file=name, field="data")
     patterns = [f"*{suffix}" for suffix in SUFFIXES] + list(pictures)
     try:
         return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except HFValidationError:
         raise InputError("no such file or folder", file=name, field="data") from None
     except (HfHubHTTPError, OSError) as error:  # OSError: offline, or the name is neither cached nor reachable
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        message = f"no such file or folder, and not to be had from the hub: {reason}"
+        message = f"no such file or folder, and not to be had from the hub: {not_had(error)}"
         raise InputError(message, file=name, field="data") from error
 
 

@@ -15,7 +15,11 @@ MOST_DIGITS = 15  # a float has no more
 
 def questions(files: Files) -> list[Item]:
     """`pid`, `question`, `decoded_image` (or `image`, a path), `choices`, `unit`, `precision`, `answer`,
-    `question_type`, `answer_type`, `metadata`. A choice is published by its text; its gold here is the letter."""
+    `question_type`, `answer_type`, `metadata`. A choice is published by its text; its gold here is the letter.
+
+    What is asked is `query`, where a row has it: a hint such as how many decimals are wanted, and question, unit and
+    choices again. Else these three.
+    """
 
     def convert(row: Row) -> Item:
         row.text("answer_type", required=True)
@@ -34,6 +38,8 @@ def questions(files: Files) -> list[Item]:
             options = None
             unit = row.text("unit")
             text += f" (Unit: {unit})" if unit else ""
+        query = row.text("query")
+        text = query if query and query.strip() else text
         pictures = row.pictures(field := row.first("decoded_image", "image"))
         about = row.data.get("metadata")
         task = about.get("task") if isinstance(about, dict) and isinstance(about.get("task"), str) else None

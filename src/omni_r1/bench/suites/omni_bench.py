@@ -16,7 +16,7 @@ from omni_r1.bench.suites.sources import COLUMNS, IDS, SOURCES, source_of
 from omni_r1.bench.suites.suite import Item
 from omni_r1.bench.suites.written_options import options_in
 from omni_r1.perpo.grading.canonical import canonical
-from omni_r1.perpo.grading.choices import choice
+from omni_r1.perpo.grading.choices import choice, labelled
 
 HUB, SPLIT = "ModalityDance/Omni-Bench", None
 REQUIRED = ("question", "image", "answer")
@@ -42,13 +42,19 @@ def item_of(row: Row, source_column: str | None = None) -> Item:
     origin = SOURCES.get(source or "")
     item = Item("", with_marks(text, pictures), pictures, task, gold, steps, source=source, options=options)
     if origin is None:
-        return item
+        return replace(item, options=options or listed(text, gold))
     profile = profile_of(source, gold)
     if profile in ("choice", "mathvista"):
         options = options or row.texts("choices") or options_in(text)
     kind, precision = typed(row, gold) if source == "mathvista" else (None, None)
     task = task or origin.task
     return replace(item, task=task, profile=profile, options=options, kind=kind, precision=precision)
+
+
+def listed(text: str, gold: str) -> Sequence[str] | None:
+    """The choices in a question of which nothing tells that it is one: those that gold is one of."""
+    options = options_in(text)
+    return options if options and labelled(options, canonical(gold)) else None
 
 
 def profile_of(source: str | None, gold: str) -> str:

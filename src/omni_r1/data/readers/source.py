@@ -20,6 +20,7 @@ from omni_r1.data.sample import Place, RowError
 from omni_r1.errors import InputError
 from omni_r1.files import read_jsonl, sha256
 
+FILES = (".jsonl", ".parquet")
 ROWS_AT_ONCE = 4  # of parquet: a row may have twenty pictures
 BUFFER = 1 << 20  # bytes read of a column at a time, instead of all that a row group has of it
 DEFAULT = "default"  # the config of parquet that lies in no folder of its own
@@ -110,11 +111,13 @@ def open_source(name: str, configs: Sequence[str], split: str, revision: str | N
     """
     path = Path(name)
     if not path.exists():
+        if path.suffix in FILES:
+            raise InputError("no such file", file=path, field="input")
         return _on_hub(name, configs, split, revision)
     if revision is not None:
         raise InputError("files have no revisions, only a data set of the hub has", field="revision")
     if path.is_file():
-        if path.suffix not in (".jsonl", ".parquet"):
+        if path.suffix not in FILES:
             raise InputError("is neither .jsonl nor .parquet", file=path, field="input")
         base, groups = path.parent, {path.stem: [path]}
     else:
