@@ -111,6 +111,7 @@ def test_the_originals_command_and_its_file(data, checkpoint, tmp_path, capsys):
     words += ["--mm_images_per_prompt", "5", "--output_dir", str(tmp_path), "--tp_size", "1"]
     assert main(["bench", *words, "--max_new_tokens", "24"]) == 2  # the row of six pictures fails
     lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
+    assert not any("sample" in line for line in lines)
     assert [line["index"] for line in lines] == [0, 1, 2] and {line["dataset"] for line in lines} == {data.name}
     columns = {"question": "Which?", "answer": "1", "difficulty": 0.5, "tags": ["a", "b"], "_gt_answer": "1"}
     assert [line["raw"] for line in lines] == [{"id": name, "task": None, **columns} for name in ("q1", "q5", "q6")]
@@ -147,6 +148,11 @@ def test_several_samples_and_going_on(data, checkpoint, tmp_path, capsys):
         (name, sample, seed + sample) for name, seed in (("q1", 5), ("q5", 8)) for sample in range(3)
     ]
     assert "2 answers are there already" in capsys.readouterr().err
+    assert main([*words, "--outfile", "preds.jsonl"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
+    assert [(line["raw"]["id"], line["sample"], line["seed"]) for line in lines] == [
+        (row["id"], row["sample"], row["seed"]) for row in rows
+    ]
 
 
 def bench(data, checkpoint, folder, *more: str) -> int:

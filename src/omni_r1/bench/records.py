@@ -129,13 +129,14 @@ def judged_right(record: dict[str, Any]) -> list[bool]:
     return [] if said is None or not record["judge"]["asked"] else [said]
 
 
-def original_line(record: dict[str, Any], item: Item, file: str) -> dict[str, Any]:
+def original_line(record: dict[str, Any], item: Item, file: str, several: bool) -> dict[str, Any]:
     """A line as the original's evaluation writes it, `raw` with the columns of the data; a row that failed has no
-    prediction, and says why."""
+    prediction, and says why. Where a question has `several` answers, each line says which one it is."""
     told = {"id": record["id"], "question": item.text, "task": record["task"]}
     line = {
         "index": record["row"] - 1, "source": file, "dataset": file, "local_index": record["row"] - 1,
         "raw": told | item.columns | {"_gt_answer": record["gold"]},
         "prediction": None if record["status"] == "error" else record["text"],
     }  # fmt: skip
+    line |= {"sample": record["sample"], "seed": record["seed"]} if several else {}
     return line | ({"error": record["error"]} if record["error"] else {})

@@ -43,7 +43,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     folder = folder_of(options)
     suite, endpoint = chosen(options), endpoint_of(options)
     same_data(folder, suite)
-    items = {item.id: item for item in suite.questions}
+    items, several = {item.id: item for item in suite.questions}, options.num_samples > 1
     there = [
         key for key, record in folder.records.items() if not (options.retry_errors and record["status"] == "error")
     ]
@@ -66,7 +66,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
         omni, backend = model
         for one in answers(omni, backend, tasks, options, "answering"):
             item = items[one.task.question.id]
-            record = record_answer(one, item, omni, folder, suite, options.profile, options.num_samples > 1)
+            record = record_answer(one, item, omni, folder, suite, options.profile, several)
             record["control"] = controls.get(record["id"])
             folder.add(record)
             tokens += record["tokens"]
@@ -85,7 +85,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     folder.finish(keys, summary)
     if options.outfile:
         file = Path(options.data or suite.name).name
-        lines = [json.dumps(original_line(record, items[record["id"]], file)) + "\n" for record in records]
+        lines = [json.dumps(original_line(record, items[record["id"]], file, several)) + "\n" for record in records]
         write_atomic(folder.path / options.outfile, "".join(lines))
     control_failed = sum(bool(verdict["error"]) for verdict in controls.values())
     if control_failed:
