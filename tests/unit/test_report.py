@@ -3,6 +3,7 @@ import hashlib
 import json
 import random
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from omni_r1.bench.statistics import summarise
 from omni_r1.errors import InputError
 from omni_r1.options import ReportOptions
 from omni_r1.show.overview import sentence
+from omni_r1.show.plot import Series, accuracies
 from omni_r1.show.records import Pictures, checked
 from omni_r1.show.report import report, report_verb
 from omni_r1.show.strip import article, drawings_verdict, verdict_of
@@ -276,6 +278,18 @@ def test_figures_are_tables_plots_and_markdown(run: Path, capsys: pytest.Capture
     random.Random(1).shuffle(records)
     assert {key: summary[key] for key in summary} == {"suite": "omni-bench", **summarise(records)}
     assert report(run).read_bytes() == before
+
+
+def test_names_below_a_plot_do_not_run_into_each_other() -> None:
+    """Of the suite's own tasks and of longer ones, at 7 pixels a letter, more than one takes."""
+    tasks = ["overall", "natural", "structured", "diagrammatic", "vision-operational", "textbook question answering"]
+    drawn = accuracies([Series("the model", {"accuracy": dict.fromkeys(tasks, 0.5)})], tasks)
+    names = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<', drawn)
+    assert " ".join(text for _, _, text in names) == " ".join(tasks)
+    spans = sorted((float(y), float(x) - 3.5 * len(text), float(x) + 3.5 * len(text)) for x, y, text in names)
+    assert all(one[2] < other[1] for one, other in pairwise(spans) if one[0] == other[0])
+    assert spans[0][1] >= 0 and max(end for _, _, end in spans) <= float(re.findall(r' width="(\d+)"', drawn)[0])
+    assert accuracies([Series("the model", {})], [])
 
 
 def test_judge_prefix_rules_and_time_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """Drawings of figures as SVG: the axis that all share, and accuracies with their intervals."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from omni_r1.show.records import escape
 from omni_r1.show.table import BLIND, figures
 
-HEIGHT, TOP, LEFT, BOTTOM = 190, 14, 40, 44  # of an accuracy plot, in pixels
+HEIGHT, TOP, LEFT = 190, 14, 40  # of an accuracy plot, in pixels
 GROUP, STEP = 92, 34  # between groups, and between the runs of a group
+LINE, LETTERS, LETTER = 14, 18, 7  # of a group's name: height, letters of its two lines at most, and how wide one is
 SHAPES = ("circle", "diamond", "square", "triangle")  # of runs, told apart without colours too
 
 
@@ -49,7 +51,10 @@ def shape(place: int, x: float, y: float) -> str:
 
 def accuracies(series: Sequence[Series], names: Sequence[str]) -> str:
     """Accuracy of each series in each group of `names`, from 0 to 100 %: mark, interval, and what needs no looking."""
-    group = max(GROUP, STEP * len(series) + 26)
+    titles = [textwrap.wrap(name, LETTERS, max_lines=2, placeholder="…") for name in names]
+    longest = max((len(line) for title in titles for line in title), default=0)
+    group = max(GROUP, STEP * len(series) + 26, LETTER * longest + 12)
+    below = TOP + HEIGHT + 18 + LINE * (max((len(title) for title in titles), default=1) - 1)  # their last line
     right = LEFT + group * len(names)
 
     def y(share: float) -> float:
@@ -57,7 +62,7 @@ def accuracies(series: Sequence[Series], names: Sequence[str]) -> str:
 
     parts = [axis(LEFT, right, [(y(k / 4), f"{25 * k}%" if k % 2 == 0 else "") for k in range(5)])]
     told = []
-    for place, name in enumerate(names):
+    for place, (name, title) in enumerate(zip(names, titles, strict=True)):
         middle = LEFT + group * (place + 0.5)
         for column in BLIND:
             share = figures(series[0].summary, column.key).get(name)
@@ -81,12 +86,12 @@ def accuracies(series: Sequence[Series], names: Sequence[str]) -> str:
             parts.append(shape(number, x, y(share)))
             parts.append(label(round(x + 8, 1), round(y(share) + 4, 1), f"{100 * share:.0f}", style="value"))
             told.append(f"{one.name}, {name}: {share:.1%}")
-        short = name if len(name) <= 18 else f"{name[:17]}…"
-        parts.append(label(middle, TOP + HEIGHT + 18, short, "middle", "name"))
+        for line, text in enumerate(title):
+            parts.append(label(middle, TOP + HEIGHT + 18 + LINE * line, text, "middle", "name"))
         count = figures(series[0].summary, "count").get(name)
         if count is not None:
-            parts.append(label(middle, TOP + HEIGHT + 33, f"{count:,}", "middle"))
-    width, height = right + 6, TOP + HEIGHT + BOTTOM
+            parts.append(label(middle, below + 15, f"{count:,}", "middle"))
+    width, height = right + 6, below + 26
     return (
         f'<svg class="plot" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape("; ".join(told))}">{"".join(parts)}</svg>'
