@@ -19,7 +19,7 @@ ENGINES = ROOT / "configs" / "engines"
 ON_CPU = Path(__file__).with_name("pesft_on_cpu.py")
 CLOSE = 1e-4
 STEPS = 6  # of 4 rows: two epochs of 22 rows, each with a last step of blanks in it
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def write_rows(path: Path) -> Path:

@@ -17,7 +17,7 @@ from training_files import differences, rows_of
 
 ROOT = Path(__file__).parents[2]
 CLOSE = 1e-5
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # Two updates a step of two groups of four each, after up to two rounds of three questions.
 SHAPE: dict[str, object] = {"max_steps": 3, "gen_batch_size": 3, "warmup_steps": 0, "learning_rate": 1e-3}
 SHAPE |= {"save_steps": 1, "sample_steps": 1, "max_new_tokens": 24, "group_size": 2, "max_gen_batches": 3}
