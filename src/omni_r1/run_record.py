@@ -24,7 +24,8 @@ DRAWINGS = "drawings"  # the folder beside the shards that bootstrapping makes
 # What may change between a run and its continuation, or its like: it decides how, not what, is answered.
 HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
 HOW |= {"input", "output_dir", "priority_terms"}
-HOW |= {"outfile", "primary"}  # of the bench: what is made of the answers when all are there; and who judges them
+# Of the bench: what is made of the answers when all are there, and who judges them; and what it looks at itself.
+HOW |= {"outfile", "primary", "profile", "data", "limit", "control_path"}
 JUDGE = {"judge_url", "judge_model", "judge_temperature", "judge_max_tokens"}  # what its verdicts depend on
 HOW |= JUDGE | {"judge_key_env", "judge_timeout", "judge_retries", "judge_parallel", "judge_tokens_field"}
 HOW |= {"judge_price_in", "judge_price_out"}

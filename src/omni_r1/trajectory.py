@@ -125,6 +125,10 @@ class Trajectory:
         return cls(side("prompt"), side("response"), ended)
 
 
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def interleave(text: str, images: Sequence[Image], mark: str = IMAGE_MARK) -> list[Segment]:
     """Text with each `mark` replaced by the next image. Without any mark the images go first.
 
@@ -134,7 +138,7 @@ def interleave(text: str, images: Sequence[Image], mark: str = IMAGE_MARK) -> li
     if len(pieces) == 1:
         return [*images, Text(text)]
     if len(pieces) - 1 != len(images):
-        raise TrajectoryError(f"{len(pieces) - 1} {mark} marks for {len(images)} images")
+        raise TrajectoryError(f"{counted(len(pieces) - 1, f'{mark} mark')} for {counted(len(images), 'image')}")
     out: list[Segment] = [Text(pieces[0])]
     for image, piece in zip(images, pieces[1:], strict=True):
         out += [image, Text(piece)]

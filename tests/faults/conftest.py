@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from omni_r1 import run_record
-from omni_r1.bench import run
+from omni_r1.bench import beginning, run
 from omni_r1.cli import main
 from omni_r1.generate import runner
 from omni_r1.generate.transformers_backend import TransformersBackend
@@ -41,8 +41,8 @@ def quick(checkpoint, monkeypatch) -> Iterator[None]:
                 yield request.key, place, completion
 
     monkeypatch.setattr(TransformersBackend, "stream", remembered)
-    suite = run.load_suite(SHIPPED)
-    monkeypatch.setattr(run, "load_suite", lambda *_: replace(suite))
+    suite = beginning.load_suite(SHIPPED)
+    monkeypatch.setattr(beginning, "load_suite", lambda *_: replace(suite))
     monkeypatch.setattr(run_record, "_commit", lambda: None)
     monkeypatch.setattr(run_record, "_version", lambda package: None)
     yield

@@ -9,9 +9,10 @@ from email.utils import formatdate
 
 import pytest
 
-from judge_server import JudgeServer, honest, saying
+from judge_server import USAGE, JudgeServer, honest, saying
 from omni_r1.bench.endpoint import Endpoint, Reply, persistently, retry_after
 from omni_r1.bench.judge import DEAD_AFTER, Judge, verdict_of
+from omni_r1.bench.records import agreement
 from omni_r1.cli import main
 from omni_r1.files import AppendLog
 from omni_r1.options import SHIPPED
@@ -55,6 +56,21 @@ def test_judges_do_not_mix(judge):
             assert said(one, [("blue", "red")]) == [verdict]
             assert one.figures(0, 0)["tokens_in"] == 100
         assert len(server.asked) == 2 and len(other.asked) == 1
+
+
+def test_an_answer_without_end_is_none(judge):
+    """Nobody could ever be asked about it: it must not stay missing, which is for the next run to mend."""
+    with JudgeServer() as server:
+        [opinion] = judge(server).opinions([("red " * 2000, "red")])
+    assert not server.asked and (opinion.correct, opinion.asked) == (False, False)
+    assert opinion.reason == "longer than 4,000 characters, which is no answer"
+
+
+def test_a_judge_that_is_asked_otherwise_is_asked_anew(judge):
+    with JudgeServer() as server:
+        for more in ({}, {"temperature": None}, {"temperature": 0.7}, {"max_tokens": 500}) * 2:
+            said(judge(server, **more), [("blue", "red")])
+        assert len(server.asked) == 4
 
 
 def test_what_an_endpoint_is_sent(judge):
@@ -157,6 +173,19 @@ def test_whatever_else_comes_is_missing(judge, what):
         assert len(server.asked) == (2 if beyond_mending else 6)
 
 
+def test_a_reply_that_says_nothing_is_billed_too(judge):
+    """Such as one whose tokens all went into reasoning, or that a filter took out."""
+    said_nothing = [{"choices": []}, {"choices": None}, {"choices": [{"message": {}}]}, {}]
+
+    def silent(pair, attempt):
+        return 200, {}, json.dumps(said_nothing[attempt - 1] | {"usage": USAGE}).encode()
+
+    with JudgeServer(silent) as server:
+        one = judge(server, retries=len(said_nothing) - 1)
+        assert said(one, [("red", "red")]) == [None] and len(server.asked) == len(said_nothing)
+        assert one.figures(0, 0)["tokens_in"] == 100 * len(said_nothing)
+
+
 def test_what_fails_at_first_is_asked_again(judge):
     waits = []
 
@@ -251,6 +280,35 @@ def test_the_bench_counts_what_is_missing(tmp_path, capsys):
     assert summary["judge"]["agreement"] == sum(r["rule"]["correct"] == r["judge"]["correct"] for r in rows) / 6
     assert bench(tmp_path, server.url) == 0  # it is gone, and nothing has to be asked any more
     assert json.loads((tmp_path / SUMMARY).read_text())["judge"]["missing"]["overall"] == 0
+
+
+def test_a_judge_that_says_nothing_makes_no_result(tmp_path, capsys):
+    """Where its verdicts are the primary ones: the first line and the exit code tell, no rule fills in."""
+    with JudgeServer(lambda *_: (401, {}, b"")) as server:
+        assert bench(tmp_path, server.url, "--primary", "judge") == 2
+        said = capsys.readouterr()
+        assert said.out.splitlines()[0].startswith("accuracy 0.0%") and ", 6 ungraded;" in said.out.splitlines()[0]
+        told = "6 of 6 verdicts of the judge are missing; the same command asks for them again"
+        assert f"omni-r1: error: {told}" in said.err
+        assert bench(tmp_path, server.url) == 0  # the rules' verdicts are all there
+    summary = json.loads((tmp_path / SUMMARY).read_text())
+    assert summary["judge"]["accuracy"]["overall"] is None and summary["judge"]["agreement"] is None
+
+
+def test_what_the_judge_was_not_asked_about_is_not_its_verdict():
+    """An answer that is not there is wrong for everybody, but no agreement, and the judge's accuracy is without it."""
+    rows = [
+        {"id": str(number), "task": task, "status": "ok", "rule": {"correct": rule},
+         "judge": {"correct": correct, "asked": asked}}
+        for number, (task, rule, correct, asked) in enumerate(
+            [("x", True, True, True), ("x", False, True, True), ("x", False, False, False), ("y", True, None, True)]
+        )
+    ]  # fmt: skip
+    found = agreement([*rows, {"id": "f", "task": "x", "status": "error", "judge": None}])
+    assert found["agreement"] == 1 / 2 and found["accuracy"] == {"overall": 1.0, "x": 1.0, "y": None}
+    assert found["missing"] == {"overall": 1, "x": 0, "y": 1} and found["only_judge"] == 1
+    assert agreement(rows[2:3])["accuracy"] == {"overall": None, "x": None}
+    assert agreement(rows[2:])["agreement"] is None and agreement(rows[2:])["kappa"] is None
 
 
 def test_the_key_is_in_no_file(tmp_path, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 
 from omni_r1.bench import run
+from omni_r1.bench.beginning import folder_of
 from omni_r1.bench.suites import Item, Suite
 from omni_r1.cli import main
+from omni_r1.errors import InputError
 from omni_r1.files import AppendLog
 from omni_r1.generate.backend import Completion, SamplingOptions, WorkerError, room_for_an_image
 from omni_r1.generate.questions import Question
@@ -79,12 +82,11 @@ def test_workers_that_only_die_end_the_run(dying):
 @pytest.mark.parametrize(("profile", "right"), [(None, True), ("strict", False)])
 def test_the_control_is_graded_by_the_same_rules(tmp_path, monkeypatch, profile, right):
     said = SimpleNamespace(answer="14.5", error=None)
-    monkeypatch.setattr(run, "load", lambda *_, **__: None)
     monkeypatch.setattr(run, "TransformersBackend", lambda *_: None)
     monkeypatch.setattr(run, "answer", lambda backend, omni, tasks, *_, **__: (Answered(t, 0, said, []) for t in tasks))
     suite = Suite("x", [Item("a", gold="14", profile="relaxed", row=1)])
     options = BenchOptions("m", control_path="c", profile=profile)
-    found = run.control_answers(SimpleNamespace(path=tmp_path), suite, options)
+    found = run.control_answers(SimpleNamespace(path=tmp_path), suite, options, "omni")
     assert found == {"a": {"answer": "14.5", "correct": right, "error": None}}
 
 
@@ -109,6 +111,7 @@ def test_the_originals_command_and_its_file(data, checkpoint, tmp_path, capsys):
     words += ["--mm_images_per_prompt", "5", "--output_dir", str(tmp_path), "--tp_size", "1"]
     assert main(["bench", *words, "--max_new_tokens", "24"]) == 2  # the row of six pictures fails
     lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
+    assert not any("sample" in line for line in lines)
     assert [line["index"] for line in lines] == [0, 1, 2] and {line["dataset"] for line in lines} == {data.name}
     columns = {"question": "Which?", "answer": "1", "difficulty": 0.5, "tags": ["a", "b"], "_gt_answer": "1"}
     assert [line["raw"] for line in lines] == [{"id": name, "task": None, **columns} for name in ("q1", "q5", "q6")]
@@ -117,7 +120,8 @@ def test_the_originals_command_and_its_file(data, checkpoint, tmp_path, capsys):
     with AppendLog(tmp_path / RESULTS) as log:
         assert [len(row["question_images"]) for row in log.rows] == [1, 5, 0]
     capsys.readouterr()
-    assert main(["bench", *words, "--max_new_tokens", "17"]) == 2
+    assert main(["bench", *words, "--max_new_tokens", "17", "--output_dir", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()
     assert "field 'max_new_tokens': 17 tokens cannot hold one image, which takes 18" in capsys.readouterr().err
 
 
@@ -144,8 +148,104 @@ def test_several_samples_and_going_on(data, checkpoint, tmp_path, capsys):
         (name, sample, seed + sample) for name, seed in (("q1", 5), ("q5", 8)) for sample in range(3)
     ]
     assert "2 answers are there already" in capsys.readouterr().err
-    assert main([*words, "--profile", "judge"]) == 2
-    assert "field 'profile'" in capsys.readouterr().err
+    assert main([*words, "--outfile", "preds.jsonl"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
+    assert [(line["raw"]["id"], line["sample"], line["seed"]) for line in lines] == [
+        (row["id"], row["sample"], row["seed"]) for row in rows
+    ]
+
+
+def bench(data, checkpoint, folder, *more: str) -> int:
+    """Two questions, alone in their batches: what is computed together differs in the last digit."""
+    words = ["--data", str(data), "--model-path", str(checkpoint), "--output-dir", str(folder), "--batch-size", "1"]
+    return main(["bench", *words, "--max-new-tokens", "24", *more])
+
+
+def left_in(folder, *but: str) -> dict[str, bytes]:
+    """Its files, without what says when and how fast they were made."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    summary = json.loads(files.pop("summary.json"))
+    files["figures"] = json.dumps({name: summary[name] for name in summary if name not in run.TIMING}).encode()
+    return {name: content for name, content in files.items() if name not in ("run.json", *but)}
+
+
+@pytest.fixture
+def unasked(monkeypatch):
+    """Whoever asks a model now fails."""
+
+    def unasked() -> None:
+        monkeypatch.setattr(run, "open_backend", lambda *_: pytest.fail("the model was loaded"))
+
+    return unasked
+
+
+def test_a_refused_continuation_leaves_the_finished_run(data, checkpoint, tmp_path, capsys, unasked):
+    """And is refused before the model is loaded."""
+    run_dir, other = tmp_path / "run", tmp_path / "other.parquet"
+    assert bench(data, checkpoint, run_dir, "--limit", "2") == 0
+    for name in ("report.html", "figures.md"):
+        (run_dir / name).write_text("made of it")
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    pq.write_table(pq.read_table(data).slice(1), other)
+    capsys.readouterr()
+    cases = [
+        (["--limit", "2", "--mode", "text-only"], "field 'mode'"),
+        (["--limit", "1"], "field 'limit': was 2"),
+        (["--limit", "2", "--data", str(other)], "suite.json: field 'data': is not what the run"),
+        (["--limit", "2", "--control-path", str(tmp_path / "absent")], "absent"),
+    ]
+    unasked()
+    for more, told in cases:
+        assert bench(data, checkpoint, run_dir, *more) == 2
+        assert told in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    (run_dir / "judge.jsonl").write_text("{}\n{}\n")
+    assert bench(data, checkpoint, run_dir, "--limit", "2") == 2
+    assert "judge.jsonl:1: damaged row" in capsys.readouterr().err and (run_dir / "report.html").exists()
+
+
+def test_the_same_data_elsewhere_go_on(data, checkpoint, tmp_path, unasked):
+    run_dir, moved = tmp_path / "run", tmp_path / "moved.parquet"
+    assert bench(data, checkpoint, run_dir, "--limit", "1") == 0
+    before = left_in(run_dir, "suite.json")
+    moved.write_bytes(data.read_bytes())
+    unasked()
+    assert bench(moved, checkpoint, run_dir, "--limit", "1") == 0
+    assert left_in(run_dir, "suite.json") == before
+    assert json.loads((run_dir / "suite.json").read_text())["files"].keys() == {"moved.parquet"}
+
+
+def test_kept_answers_are_graded_anew(data, checkpoint, tmp_path, unasked):
+    """By another profile, without asking the model: the files are those of a run that asked so from the start."""
+    control = ["--limit", "2", "--control-path", f"{checkpoint}/"]
+    asked, changed = tmp_path / "asked", tmp_path / "changed"
+    assert bench(data, checkpoint, asked, *control, "--profile", "number") == 0
+    assert bench(data, checkpoint, changed, *control) == 0
+    assert left_in(asked) != left_in(changed)
+    unasked()
+    assert bench(data, checkpoint, changed, *control, "--profile", "number") == 0
+    assert left_in(asked) == left_in(changed)
+
+
+def test_more_questions_and_a_control_may_be_asked_later(data, checkpoint, tmp_path, capsys):
+    control = ["--control-path", f"{checkpoint}/"]
+    asked, grown = tmp_path / "asked", tmp_path / "grown"
+    assert bench(data, checkpoint, asked, "--limit", "2", *control) == 0
+    assert bench(data, checkpoint, grown, "--limit", "1") == 0
+    assert bench(data, checkpoint, grown, "--limit", "2", *control) == 0
+    assert "1 answers are there already" in capsys.readouterr().err
+    assert left_in(asked) == left_in(grown)
+    assert bench(data, checkpoint, grown, "--limit", "2") == 2
+    assert "field 'control_path': was" in capsys.readouterr().err
+
+
+def test_swapped_pictures_hang_on_the_number_of_questions(tmp_path):
+    options = BenchOptions("m", output_dir=str(tmp_path), swap_pictures=True, limit=2)
+    (tmp_path / "run.json").write_text(json.dumps({"options": asdict(options)}))
+    (tmp_path / RESULTS).touch()
+    folder_of(options)
+    with pytest.raises(InputError, match="field 'limit': was 2"):
+        folder_of(replace(options, limit=3))
 
 
 def test_the_control_is_asked_again_where_it_failed(tmp_path, monkeypatch):
@@ -159,12 +259,11 @@ def test_the_control_is_asked_again_where_it_failed(tmp_path, monkeypatch):
             yield Answered(task, 0, Completion([], 0, error=error), [])
 
     monkeypatch.setattr(run, "answers", answers)
-    monkeypatch.setattr(run, "load", lambda *_, **__: None)
     monkeypatch.setattr(run, "TransformersBackend", lambda *_: None)
     suite = Suite("s", [Item(name, gold="1", row=row) for row, name in enumerate("abc", 1)])
     for retry, errors in ((False, 1), (False, 1), (True, 0)):
         options = BenchOptions("m", control_path="c", retry_errors=retry)
-        verdicts = run.control_answers(SimpleNamespace(path=tmp_path), suite, options)
+        verdicts = run.control_answers(SimpleNamespace(path=tmp_path), suite, options, "omni")
         assert sorted(verdicts) == ["a", "b", "c"] and sum(bool(one["error"]) for one in verdicts.values()) == errors
     assert asked == [["a", "b", "c"], ["b"]]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
+from omni_r1.bench.beginning import same_data, within
 from omni_r1.bench.profiles import judged_by
-from omni_r1.bench.run import keep_origin, within
 from omni_r1.bench.suites import SUITES, Suite, load_suite
 from omni_r1.bench.suites import files as suite_files
 from omni_r1.bench.suites.sources import known_source
@@ -46,8 +47,9 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "lined": ("What?", lined, "What?", [GREEN]),
         "removed": ("What <image>?", "<TLTS>", "What ?", []),
         "no base64": ("What?", "%%%", "field 'image': is no base64", None),
-        "null": ("What?", None, "field 'image': is no base64", None),
-        "blank": ("  ", b64(), "field 'question': must be a text", None),
+        "null": ("What?", None, "field 'image': is missing", None),
+        "blank": ("  ", b64(), "field 'question': is empty", None),
+        "no question": (None, b64(), "field 'question': is missing", None),
         "no answer": ("What?", b64(), "field 'answer': is missing", None),
         "blank answer": ("What?", b64(), "field 'answer': is missing", None),
     }
@@ -56,14 +58,16 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "all": ("<image> or <image>?", [b64(), b64("red")], "<image> or <image>?", [GREEN, RED]),
         "behind": ("Is <image> right?", [b64(), b64("red")], "Is <image> right? <image>", [GREEN, RED]),
         "in front": ("Which?", [b64(), b64("red")], "Which?", [GREEN, RED]),
-        "none": ("Which?", [], "Which?", []),
+        "none": ("Which <image>?", [], "field 'image': is missing: the list is empty", None),
         "all removed": ("<image><image> Which?", ["<TLTS>", "<TLTS>"], "Which?", []),
+        "null in a list": ("Which?", [b64(), None], "field 'image': is missing", None),
         "some removed": ("Which?", [b64(), "<TLTS>"], "field 'image': is no base64", None),
     }
     binary = {
         "bytes": ("Which <image>?", png(), "Which <image>?", [GREEN]),
     }
     structs = {
+        "nothing": ("Which?", {"bytes": None, "path": None}, "field 'image': is missing", None),
         "struct": ("Which?", {"bytes": png(), "path": "/etc/passwd"}, "Which?", [GREEN]),
         "no file": (
             "Which?",
@@ -72,7 +76,9 @@ def test_every_quirk_of_omni_bench(tmp_path):
             None,
         ),
     }
-    for name, cases in {"texts": texts, "lists": lists, "binary": binary, "structs": structs}.items():
+    numbers = {"number": ("Which?", 7, "field 'image': must be base64, bytes or a path", None)}
+    kinds = {"texts": texts, "lists": lists, "binary": binary, "structs": structs, "numbers": numbers}
+    for name, cases in kinds.items():
         rows = [
             {"id": key, "question": case[0], "image": case[1], "answer": golds.get(key, "x")}
             for key, case in cases.items()
@@ -85,6 +91,28 @@ def test_every_quirk_of_omni_bench(tmp_path):
             else:
                 assert (item.error, item.text, colours(item)) == (None, told, pictures)
                 assert item.text.count(IMAGE_MARK) in (0, len(pictures))
+
+
+def test_a_gold_answer_that_is_no_number_is_none(tmp_path):
+    """As pandas writes a cell without a value: a row of it could never be right."""
+    columns = {"floats": [1.5, math.nan, None], "times": pa.array([0, None, None], pa.timestamp("s"))}
+    for name, golds in columns.items():
+        rows = {"question": ["q"] * 3, "image": ["<TLTS>"] * 3, "answer": golds}
+        pq.write_table(pa.table(rows), path := tmp_path / f"{name}.parquet")
+        good, *empty = load_suite(str(path)).questions
+        assert good.gold and all("field 'answer': is missing" in str(item.error) for item in empty)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"query": "q", "label": [NaN], "image": "<TLTS>"}\n')
+    assert "field 'label': is missing" in str(load_suite(str(path), "chartqa").questions[0].error)
+
+
+def test_an_id_that_is_taken_is_told(tmp_path, capsys):
+    row = {"question": "q", "image": "<TLTS>", "answer": "1"}
+    rows = [row | {"id": name} for name in ("a", "b", "a", "a")] + [row | {"id": "b", "image": "%%%"}]
+    found = load_suite(str(path := parquet(tmp_path / "a.parquet", rows))).questions
+    assert [item.id for item in found] == ["a", "b", "row 3", "row 4", "row 5"]
+    told = "3 rows called by their number, as their id is taken: 'a' is the id of row 1 already"
+    assert capsys.readouterr().err.splitlines()[0] == f"omni-r1: warning: {path}: {told}"
 
 
 def test_cut_base64_is_no_picture(tmp_path):
@@ -138,6 +166,8 @@ def test_rows_that_cannot_be_read_count_where_they_belong(tmp_path):
     path = str(parquet(tmp_path / "a.parquet", rows))
     found = load_suite(path).questions
     assert all(item.error for item in found)
+    blank = load_suite(str(parquet(tmp_path / "blank.parquet", [row | {"answer": " ", "task": ""}]))).questions[0]
+    assert (blank.gold, blank.task) == (None, None) and blank.error
     assert [(item.source, item.task, item.profile) for item in found] == [
         ("vstar", "natural", "choice"),
         ("geometry3k", "diagrammatic", "choice"),
@@ -147,6 +177,33 @@ def test_rows_that_cannot_be_read_count_where_they_belong(tmp_path):
         ("chartqa", "structured", "relaxed"),
     ]
     assert {item.source for item in load_suite(path, source_column="from").questions} == {"vstar"}
+
+
+def test_an_error_names_the_column_that_it_is_about(tmp_path):
+    """Where columns have other names: those of pictures, which are opened when their turn comes, and of options."""
+    many = [*"abcdefghijkl"]
+    rows = {
+        "omni-bench": ({"question": "q", "image": b64(), "answer": "1"}, "question", "image"),
+        "vstar": ({"text": "q", "image": b64(), "label": "A"}, "text", "image"),
+        "chartqa": ({"query": "q", "imgname": "absent.png", "label": "1"}, "query", "imgname"),
+        "geometry3k": ({"problem": "q", "image": [b64()], "answer": "1"}, "problem", "image"),
+        "mathvista": ({"question": "q", "decoded_image": b64(), "answer": "1", "answer_type": "text"}, "question",
+                      "decoded_image"),
+        "vic-bench": ({"prompt": "q", "img": b64(), "gt": "1"}, "prompt", "img"),
+    }  # fmt: skip
+    for name, (row, text, images) in rows.items():
+        path = write_lines(tmp_path / name / "a_stage1.jsonl", [row]) if name != "omni-bench" else parquet(
+            tmp_path / "a.parquet", [row]
+        )  # fmt: skip
+        [item] = load_suite(str(path), name).questions
+        assert item.error is None and (item.text_field, item.images_field) == (text, images)
+        assert f"field '{images}'" in str(within(item, 0).error)
+    row = {"problem": "q", "images": b64(), "answer": "A", "choices": many}
+    [item] = load_suite(str(write_lines(tmp_path / "g.jsonl", [row])), "geometry3k").questions
+    assert "field 'choices': has 12 options, more than 10" in str(item.error)
+    row = {"question": "q", "image": b64(), "answer": "a", "answer_type": "text", "choices": many} | CHOICE
+    [item] = load_suite(str(write_lines(tmp_path / "m.jsonl", [row])), "mathvista").questions
+    assert "field 'choices': has 12 options, more than 10" in str(item.error)
 
 
 def test_rows_that_cannot_be_read_of_every_other_suite(tmp_path):
@@ -279,10 +336,12 @@ def test_geometry3k(tmp_path):
     rows = [
         {"images": images, "problem": "<image>Find x.", "answer": "2 \\sqrt { 221 }", "choices": ["1", "2"]},
         {"images": images, "problem": "<image>Find x.", "answer": "B", "choices": ["1", "2"]},
+        {"images": [], "problem": "<image>Find x.", "answer": "B", "choices": ["1", "2"]},
     ]
-    free, choice = load_suite(str(parquet(tmp_path / "test.parquet", rows)), "geometry3k").questions
+    free, choice, bare = load_suite(str(parquet(tmp_path / "test.parquet", rows)), "geometry3k").questions
     assert (free.text, free.profile, free.options) == ("<image>Find x.", "number", None)
     assert (choice.text, choice.gold, choice.profile) == ("<image>Find x.\n(A) 1\n(B) 2", "B", "choice")
+    assert "field 'images': is missing: the list is empty" in str(bare.error)
 
 
 def test_mathvista(tmp_path):
@@ -399,6 +458,7 @@ def test_what_cannot_be_a_suite(tmp_path):
         ({"data": str(tmp_path / "absent/x/y")}, "data"),
         ({"data": str(tmp_path / "two"), "revision": "v1"}, "revision"),
         ({"name": "miniature", "data": str(tmp_path)}, "suite"),
+        *(({"name": "miniature", field: "task"}, field) for field in ("revision", "split", "source_column")),
         ({"name": "chartqa", "data": str(tmp_path / "two"), "split": "val", "source_column": "a"}, "source_column"),
     ]
     for how, field in wrong:
@@ -434,9 +494,14 @@ def test_too_many_pictures_are_refused_and_none_dropped(tmp_path):
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path):
-    folder = SimpleNamespace(path=tmp_path, records={})
-    keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "1"}}))
-    folder.records = {("x", 0): {}}
-    keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "1"}}))
-    with pytest.raises(InputError, match="a.parquet; --no-resume starts anew"):
-        keep_origin(folder, Suite("a", [], origin={"files": {"a.parquet": "2"}}))
+    """By what its files hold; whatever they are called, and in the order in which they are read."""
+    folder = SimpleNamespace(path=tmp_path, records={}, before=None)
+    read = {"a.parquet": "1", "b.parquet": "2"}
+    same_data(folder, Suite("a", [], origin={"files": read}))  # there is nothing to go on with
+    folder.records, folder.before = {("x", 0): {}}, {}
+    (tmp_path / "suite.json").write_text(json.dumps({"files": read}))
+    for files in (read, {"c.parquet": "1", "d.parquet": "2"}):
+        same_data(folder, Suite("a", [], origin={"files": files}))
+    for files, told in (({"a.parquet": "1", "c.parquet": "3"}, "c.parquet"), ({"a": "2", "b": "1"}, "other files")):
+        with pytest.raises(InputError, match=f"has read: {told}; --no-resume starts anew"):
+            same_data(folder, Suite("a", [], origin={"files": files}))

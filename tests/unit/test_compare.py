@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fake_run import fake_run, write_rows
 from html_reader import HOSTILE, Reader, rows_of
@@ -39,7 +40,7 @@ def write_run(folder: Path, worse: float = 0.0, seed: int = 1, rows: int = 66, s
     return write_rows(run, records)
 
 
-GRADED = {"primary": "judge", "judge_model": "m"}
+GRADED = {"primary": "judge", "judge_model": "m", "judge_url": "http://a/v1"}
 
 
 def words(tmp_path: Path, *runs: Path) -> list[str]:
@@ -90,7 +91,7 @@ def test_order_of_records_does_not_count():
         (lambda run: run.records[3].update(options=["red", "blue"]), "field 'options': of 'q3' is not the same"),
         (lambda run: run.records[3].update(profile="judge"), "field 'profile': of 'q3' is not the same"),
         (lambda run: run.read.update({"a.parquet": "2"}), "field 'data': of b is not what a has read: a.parquet"),
-        (lambda run: run.options.update(GRADED), "field 'primary': b is graded by the judge m, a by the rules"),
+        (lambda run: run.options.update(GRADED), "field 'primary': b is graded by the judge m at http://a/v1, a by"),
     ],
 )
 def test_runs_of_other_questions_are_refused_by_name(change, message):
@@ -107,11 +108,25 @@ def test_the_same_questions_under_another_name_are_compared():
     one, other = plain_run("a", [True] * 10), plain_run("b", [True] * 10)
     other.suite, other.read = "omni-bench_cleaned", {"a.parquet": "1"}  # what the first has read is not known
     compare([one, other])
-    one.options, other.options = GRADED, GRADED | {"judge_retries": 9}
+    one.options, other.options = GRADED, GRADED | {"judge_retries": 9, "judge_url": "http://a/v1/"}
     compare([one, other])
-    other.options = GRADED | {"judge_model": "n"}
-    with pytest.raises(InputError, match="b is graded by the judge n, a by the judge m"):
-        compare([one, other])
+    for change, told in (({"judge_model": "n"}, "n at http://a"), ({"judge_url": "http://b"}, "m at http://b")):
+        other.options = GRADED | change
+        with pytest.raises(InputError, match=f"b is graded by the judge {told}.*, a by the judge m at http://a/v1"):
+            compare([one, other])
+
+
+def test_a_run_whose_verdicts_are_missing_is_refused():
+    runs = [plain_run("a", [True] * 12), plain_run("b", [True] * 12)]
+    for record in runs[0].records[:9]:
+        record["correct"] = None
+    compare(runs)  # the rules' verdicts are what they are
+    for run in runs:
+        run.options = GRADED
+    with pytest.raises(InputError) as error:
+        compare(runs)
+    told = "9 of 12 verdicts of the judge are missing; the same command asks for them again"
+    assert str(error.value) == f"a/results.jsonl: field 'primary': {told}"
 
 
 def test_accuracies_of_a_judge_say_that_they_are_its():
@@ -237,6 +252,28 @@ def test_whatever_a_model_writes_stays_text(tmp_path):
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert not [tag for tag, _ in page.tags if tag == "img" and _.get("src") == "x"]
     assert HOSTILE not in (tmp_path / "out" / "compare.md").read_text()
+
+
+def test_runs_that_were_shown_other_pictures_are_refused(tmp_path, capsys):
+    """Pictures that lie beside the data are in no sum of its files."""
+    runs = one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b", 0.5)
+    shown = other / "images" / "3-question-0.png"
+    with Image.open(shown) as picture:
+        picture.save(shown, "PNG", compress_level=0)  # other bytes, the same pixels
+    assert shown.read_bytes() != (one / "images" / shown.name).read_bytes()
+    assert main(words(tmp_path, *runs)) == 0
+    Image.new("RGB", (64, 64), "red").save(shown)
+    capsys.readouterr()
+    assert main(words(tmp_path, *runs)) == 2
+    told = f"field 'question_images': of '{rows_of(other)[3]['id']}' are not the same in a and b"
+    assert told in capsys.readouterr().err
+    run = json.loads((other / "run.json").read_text())
+    run["options"]["swap_pictures"] = True  # asked for: whether pictures count is what the two runs are about
+    (other / "run.json").write_text(json.dumps(run))
+    assert main(words(tmp_path, *runs)) == 0
+    write_rows(other, [row | {"question_images": row["question_images"] * 2} for row in rows_of(other)])
+    (one / "run.json").write_text(json.dumps(run))
+    assert main(words(tmp_path, *runs)) == 2
 
 
 def test_a_picture_that_is_missing_is_told(tmp_path, capsys):

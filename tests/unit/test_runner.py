@@ -171,19 +171,21 @@ def test_bench_grades_and_counts_failures(checkpoint, tmp_path):
         {"id": "c", "task": "y", "question": " ", "image": picture, "answer": "1"},
         {"id": "d", "task": "y", "question": "What <image>?", "image": picture, "answer": None},
         {"id": "e", "task": "y", "question": "<image> <image>?", "image": picture, "answer": "1"},
+        {"id": "f", "task": "y", "question": "What?", "image": picture[:40], "answer": "1"},
     ]
     data = write_bench(tmp_path / "bench.parquet", rows)
     words = ["--model-path", str(checkpoint), "--data", str(data), "--output-dir", str(tmp_path / "out")]
     assert main(["bench", *words, "--max-new-tokens", "24"]) == 2
     records = rows_of(tmp_path / "out")
-    assert [record["status"] for record in records] == ["ok", "error", "error", "error", "error"]
+    assert [record["status"] for record in records] == ["ok", *["error"] * 5]
     assert "bench.parquet:2: field 'image'" in records[1]["error"]
     assert "bench.parquet:3: field 'question'" in records[2]["error"]
     assert "bench.parquet:4: field 'answer'" in records[3]["error"]
-    assert "bench.parquet:5: 2 <image> marks for 1 images" in records[4]["error"]
+    assert "bench.parquet:5: field 'question': 2 <image> marks for 1 image" in records[4]["error"]
+    assert "bench.parquet:6: field 'image': is" in records[5]["error"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["failed"] == {"overall": 4, "x": 1, "y": 3}
-    assert summary["constant"] == {"overall": 0.8, "x": 1.0, "y": 2 / 3} and summary["count"]["overall"] == 5
+    assert summary["failed"] == {"overall": 5, "x": 1, "y": 4}
+    assert summary["constant"] == {"overall": 1 / 6, "x": 1 / 2, "y": 0.0} and summary["count"]["overall"] == 6
     assert summary["step_accuracy"]["overall"] is None  # nobody judged a drawing
     assert 0 <= summary["interval"]["overall"][0] <= summary["accuracy"]["overall"] <= summary["interval"]["overall"][1]
 

@@ -85,6 +85,17 @@ def test_blind_baselines():
     assert found["chance"]["x"] == 0.5 and found["chance"]["y"] == pytest.approx((1 / 2 + 1 / 4) / 3)
 
 
+def test_a_failed_row_is_right_for_no_blind_answer():
+    """Nor does its gold answer, which may be blank, count among those of its task."""
+    bad = {"status": "error", "answer": None}
+    rows = [record("a", True), record("b", False, gold="blue"), record("c", False, gold="blue", **bad)]
+    rows += [record(name, False, gold=gold, **bad) for name, gold in (("d", "green"), ("e", " "), ("f", ""))]
+    found = summarise(rows)
+    assert found["constant"]["overall"] == 1 / 6 and found["chance"]["overall"] == pytest.approx((1 / 2 + 1 / 2) / 6)
+    rows = [record("a", False, sample=0, **bad), record("a", True, sample=1)]
+    assert summarise(rows)["constant"]["overall"] == summarise(rows[::-1])["constant"]["overall"] == 1.0
+
+
 def test_the_control_answers_a_question_once():
     rows = [record(name, True, sample=k, control={"correct": name == "a"}) for name in "abcd" for k in range(3)]
     found = summarise(rows)
@@ -102,6 +113,11 @@ def test_steps_and_lengths():
     assert found["images"]["overall"] == 4 / 3 and found["images_median"]["overall"] == 1
     assert found["words"]["overall"] == 4 and found["words_median"]["overall"] == 3
     assert found["tokens"]["overall"] == 20
+    bad = record("d", False, task="y", status="error", segments=[], images_whole=[], judged=False, tokens=0)
+    lengths = [name + end for name in ("images", "words", "tokens") for end in ("", "_median")]
+    for name in lengths:
+        assert summarise([*rows, bad])[name] == {**found[name], "y": None}
+    assert all(summarise([bad])[name] == {"overall": None, "y": None} for name in lengths)
 
 
 def test_parts_of_a_run():

@@ -8,11 +8,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from omni_r1.bench.intervals import LEVEL, Difference, holm, paired
-from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures
+from omni_r1.bench.statistics import OVERALL, Blind, Record, by_question, by_task, figures, verdicts_missing
 from omni_r1.errors import InputError
+from omni_r1.files import confined, open_image, read_bytes
 from omni_r1.run_record import HOW, JUDGE
 
 SAME = ("question", "options", "gold", "task", "source", "profile")  # what records of one question must agree in
@@ -28,11 +30,14 @@ class Run:
     suite: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     read: dict[str, str] = field(default_factory=dict)  # the sha256 of each file of its data, where that is known
+    folder: Path | None = None  # where its pictures are
 
     @property
     def grader(self) -> str:
-        """Whose verdict counts."""
-        return f"the judge {self.options.get('judge_model')}" if self.options.get("primary") == "judge" else "the rules"
+        """Whose verdict counts. A judge is a model at an address: another server's may be another of that name."""
+        if self.options.get("primary") != "judge":
+            return "the rules"
+        return f"the judge {self.options.get('judge_model')} at {str(self.options.get('judge_url')).rstrip('/')}"
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,9 @@ def shares(records: Sequence[Record]) -> dict[str, Fraction]:
 def same_questions(first: Run, other: Run) -> None:
     """Raises InputError naming the first question or field in which two runs were not asked or graded the same.
 
-    Pictures are not in the records: that they are the same is known by the files they were read from.
+    Of pictures the run folders have copies: data may name pictures that are files of their own.
     """
+    pictures = bool(first.options.get("swap_pictures")) == bool(other.options.get("swap_pictures"))
     asked, also = by_question(first.records), by_question(other.records)
     for name in (*asked, *also):
         if name not in also or name not in asked:
@@ -111,6 +117,9 @@ def same_questions(first: Run, other: Run) -> None:
                 told = " and ".join(f"{str(value)[:80]!r}" for value in values)
                 reason = f"of {name[:200]!r} is not the same in {first.name} and {other.name}: {told}"
                 raise InputError(reason, file=other.file, field=key)
+        if pictures and other_pictures(first, asked[name], other, also[name]):
+            reason = f"of {name[:200]!r} are not the same in {first.name} and {other.name}"
+            raise InputError(reason, file=other.file, field="question_images")
     if first.read and other.read and sorted(first.read.values()) != sorted(other.read.values()):
         names = ", ".join([*other.read][:3])
         raise InputError(f"of {other.name} is not what {first.name} has read: {names}", file=other.file, field="data")
@@ -119,8 +128,34 @@ def same_questions(first: Run, other: Run) -> None:
         raise InputError(reason, file=other.file, field="primary")
 
 
+def other_pictures(first: Run, asked: Sequence[Record], other: Run, also: Sequence[Record]) -> bool:
+    """Whether a question was asked with other pictures. Not known, and not said, where it failed or some are lost."""
+    if first.folder is None or other.folder is None or first.folder == other.folder:
+        return False
+    records = [next((row for row in rows if row.get("status") != "error"), None) for rows in (asked, also)]
+    here, there = (row.get("question_images") or [] if row else None for row in records)
+    if here is None or there is None:
+        return False
+    if len(here) != len(there):
+        return True
+    return any(not same_picture((first.folder, one), (other.folder, two)) for one, two in zip(here, there, strict=True))
+
+
+def same_picture(*places: tuple[Path, str]) -> bool:
+    """By the files' bytes, and where these differ by the pixels: another release of a library packs them otherwise."""
+    try:
+        files = [confined(folder, name) for folder, name in places]
+        one, other = (read_bytes(file) for file in files)
+        if one == other:
+            return True
+        drawn = [open_image(content).convert("RGB") for content in (one, other)]
+    except (InputError, OSError):  # the page tells of a picture that cannot be shown
+        return True
+    return drawn[0].size == drawn[1].size and drawn[0].tobytes() == drawn[1].tobytes()
+
+
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Compare each run with the first. Raises InputError where they were not asked the same questions."""
+    """Compare each run with the first. Raises InputError where they were not asked the same, or are not graded."""
     first, *others = runs
     for run in runs:
         if not run.records:
@@ -131,6 +166,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise InputError(f"{twice[0][:200]!r} has two records of sample {twice[1]}", file=run.file, field="id")
+        if run.options.get("primary") == "judge" and (missing := verdicts_missing(run.records)):
+            raise InputError(missing, file=run.file, field="primary")
         same_questions(first, run)
     blind = Blind(first.records)
     parts = {name: list(by_question(rows)) for name, rows in by_task(first.records).items()}

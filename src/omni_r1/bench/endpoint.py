@@ -111,17 +111,25 @@ def _read(response: Any, deadline: float) -> bytes:
 
 
 def _said(body: bytes) -> Reply:
+    """Tokens are counted whatever else a reply lacks: they are billed."""
+    tokens_in = tokens_out = 0
     try:
         data = json.loads(body)
-        usage = data.get("usage") or {}
-        counts = [usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
-        tokens_in, tokens_out = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
+        tokens_in, tokens_out = _billed(data)
         text = data["choices"][0]["message"]["content"]
-    except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
-        return Reply(None, "a reply that is no chat completion", again=True)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return Reply(None, "a reply that is no chat completion", tokens_in, tokens_out, again=True)
     if not isinstance(text, str):
         return Reply(None, "a reply without text", tokens_in, tokens_out, again=True)
     return Reply(text, "", tokens_in, tokens_out)
+
+
+def _billed(data: Any) -> tuple[int, int]:
+    usage = data.get("usage") if isinstance(data, dict) else None
+    told = usage if isinstance(usage, dict) else {}
+    counts = (told.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    tokens_in, tokens_out = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
+    return tokens_in, tokens_out
 
 
 def retry_after(header: str | None) -> float | None:

@@ -37,10 +37,11 @@ Reply with one word and nothing else: True or False.
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judge says of a pair; `correct` None: it did not say, for the `reason`."""
+    """What the judge says of a pair; `correct` None: it did not say, for the `reason`. Not `asked`: nobody said it."""
 
     correct: bool | None
     reason: str
+    asked: bool = True
 
 
 def messages(answer: str, gold: str) -> list[dict[str, str]]:
@@ -55,7 +56,9 @@ def verdict_of(text: str) -> bool | None:
 
 
 def digest(endpoint: Endpoint, asked: Sequence[dict[str, str]]) -> str:
-    return hashlib.sha256(json.dumps([endpoint.url, endpoint.model, *asked], sort_keys=True).encode()).hexdigest()
+    """Of who is asked, how, and what: another temperature or budget may make another verdict."""
+    who = [endpoint.url, endpoint.model, endpoint.temperature, endpoint.max_tokens]
+    return hashlib.sha256(json.dumps([*who, *asked], sort_keys=True).encode()).hexdigest()
 
 
 class Judge:
@@ -71,15 +74,18 @@ class Judge:
 
     def opinions(self, pairs: Iterable[tuple[str | None, str]]) -> Iterator[Opinion]:
         """An opinion of each (answer, gold), in their order. A pair that occurs twice is asked once."""
-        keys: list[str | None] = []
+        keys: list[str | Opinion] = []
         new: dict[str, list[dict[str, str]]] = {}
         for answer, gold in pairs:
             if answer is None or not answer.strip():
-                keys.append(None)
+                keys.append(Opinion(False, "no answer, which is not asked about", asked=False))
                 continue
             asked = messages(answer, gold)
+            if len(asked[1]["content"]) > LONGEST:
+                keys.append(Opinion(False, f"longer than {LONGEST:,} characters, which is no answer", asked=False))
+                continue
             keys.append(key := digest(self.endpoint, asked))
-            if key not in self.known and len(asked[1]["content"]) <= LONGEST:
+            if key not in self.known:
                 new[key] = asked
         missing: dict[str, str] = {}
         with ThreadPoolExecutor(self.parallel) as pool:
@@ -89,12 +95,12 @@ class Judge:
                 self.stop.set()  # else the pool would ask all others before it ends
                 raise
         for each in keys:
-            if each is None:
-                yield Opinion(False, "no answer, which is not asked about")
+            if isinstance(each, Opinion):
+                yield each
             elif each in self.known:
                 yield Opinion(self.known[each], f"{self.endpoint.model} says {self.known[each]}")
             else:
-                yield Opinion(None, missing.get(each, f"longer than {LONGEST:,} characters, which is not asked about"))
+                yield Opinion(None, missing[each])
 
     def _ask(self, key: str, asked: Sequence[dict[str, str]]) -> str:
         """Ask until there is a verdict; the reason where there is none in the end."""

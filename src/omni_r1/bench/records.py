@@ -32,10 +32,9 @@ def record_answer(
 
     try:
         part = KEPT_PIXELS // max(1, len(item.gold_images))
-        gold = [for_record(open_source(source, item.where), part) for source in item.gold_images]
+        gold = [for_record(open_source(source, item.where, "steps"), part) for source in item.gold_images]
     except InputError as error:  # without them the drawings cannot be judged
-        reason = str(InputError(error.message, field="steps", **item.where))
-        gold, one.completion = [], Completion([], 0, error=one.completion.error or reason)
+        gold, one.completion = [], Completion([], 0, error=one.completion.error or str(error))
     record, drawn = record_of(item, sample, one.completion, one.pictures, omni, store, one.task.seeds[one.place])
     record["gold_images"] = [store(picture, f"gold_{number}") for number, picture in enumerate(gold, 1)]
     record |= {"source": item.source, "options": item.options, "profile": profile or item.profile, "judge": None}
@@ -69,7 +68,8 @@ def opinion_into(record: dict[str, Any], opinion: Opinion | None, model: str | N
 
     A verdict that is missing then leaves `correct` None: it is counted, and never taken from the rule.
     """
-    record["judge"] = opinion and {"correct": opinion.correct, "reason": opinion.reason, "model": model}
+    told = opinion and {"correct": opinion.correct, "reason": opinion.reason, "asked": opinion.asked}
+    record["judge"] = told and told | {"model": model}
     settle(record, record["judge"] if primary == "judge" and record["status"] != "error" else record["rule"])
 
 
@@ -98,9 +98,12 @@ def also(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def agreement(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Rule and judge side by side, on the answers that did not fail. `missing`: verdicts the judge did not give."""
+    """Rule and judge side by side, on the answers that the judge was asked about and gave a verdict on.
+
+    `missing`: verdicts it did not give.
+    """
     groups = by_task([record for record in records if record["status"] != "error"])
-    both = [r for r in groups["overall"] if r["judge"]["correct"] is not None]
+    both = [r for r in groups["overall"] if judged_right(r)]
     pairs = Counter((r["rule"]["correct"], r["judge"]["correct"]) for r in both)
     expected = sum(
         sum(pairs[pair] for pair in pairs if pair[0] is side) * sum(pairs[pair] for pair in pairs if pair[1] is side)
@@ -121,18 +124,19 @@ def agreement(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def judged_right(record: dict[str, Any]) -> list[bool]:
-    """The judge's verdict; none where it did not say."""
+    """The judge's verdict; none where it did not say, or was not asked."""
     said = record["judge"]["correct"]
-    return [] if said is None else [said]
+    return [] if said is None or not record["judge"]["asked"] else [said]
 
 
-def original_line(record: dict[str, Any], item: Item, file: str) -> dict[str, Any]:
+def original_line(record: dict[str, Any], item: Item, file: str, several: bool) -> dict[str, Any]:
     """A line as the original's evaluation writes it, `raw` with the columns of the data; a row that failed has no
-    prediction, and says why."""
+    prediction, and says why. Where a question has `several` answers, each line says which one it is."""
     told = {"id": record["id"], "question": item.text, "task": record["task"]}
     line = {
         "index": record["row"] - 1, "source": file, "dataset": file, "local_index": record["row"] - 1,
         "raw": told | item.columns | {"_gt_answer": record["gold"]},
         "prediction": None if record["status"] == "error" else record["text"],
     }  # fmt: skip
+    line |= {"sample": record["sample"], "seed": record["seed"]} if several else {}
     return line | ({"error": record["error"]} if record["error"] else {})

@@ -5,7 +5,6 @@ beside the records; it and the figures are made when all answers are there.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from omni_r1.bench.beginning import (
+    TIMING,
+    chosen,
+    control_before,
+    endpoint_of,
+    folder_of,
+    same_data,
+    timing_in,
+)
 from omni_r1.bench.endpoint import Endpoint
 from omni_r1.bench.judge import Judge
 from omni_r1.bench.profiles import judged_by
-from omni_r1.bench.records import agreement, also, opinion_into, original_line, record_answer
-from omni_r1.bench.statistics import summarise
-from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
-from omni_r1.errors import InputError
+from omni_r1.bench.records import agreement, also, grade_into, opinion_into, original_line, record_answer
+from omni_r1.bench.statistics import summarise, verdicts_missing
+from omni_r1.bench.suites import Item, Suite
 from omni_r1.files import AppendLog, write_atomic
 from omni_r1.generate.backend import Backend, WorkerError, room_for_an_image
 from omni_r1.generate.run_folder import RunFolder
@@ -27,42 +34,48 @@ from omni_r1.generate.runner import Answered, Task, answer, open_backend, sampli
 from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
-from omni_r1.run_record import CONTROL, JUDGED, ORIGIN, RESULTS, SUMMARY
-
-TIMING = ("tokens_per_second", "seconds")
+from omni_r1.run_record import CONTROL, ORIGIN, RESULTS, SUMMARY
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
-    """Run a benchmark; the run folder, its summary, and the exit code (2 when a row failed)."""
+    """Run a benchmark; the run folder, its summary, and the exit code (2 when a row failed, or has no verdict)."""
     started = time.monotonic()
-    suite = chosen(options)
-    endpoint = endpoint_of(options)
-    omni, backend = open_backend(options)
-    room_for_an_image(omni.vocabulary, sampling_of(options), begun=options.append_boi)
-    timing = timing_in(Path(options.output_dir) / SUMMARY) if options.resume else {}
-    folder = RunFolder(
-        options.output_dir, options, options.seed, log=RESULTS, resume=options.resume, beside=(CONTROL, JUDGED, ORIGIN)
-    )
-    keep_origin(folder, suite)
+    folder = folder_of(options)
+    suite, endpoint = chosen(options), endpoint_of(options)
+    same_data(folder, suite)
+    items, several = {item.id: item for item in suite.questions}, options.num_samples > 1
+    there = [
+        key for key, record in folder.records.items() if not (options.retry_errors and record["status"] == "error")
+    ]
+    tasks = tasks_of(suite.questions, options, there)
+    model = open_backend(options) if tasks else None  # kept answers are graded without one
+    if model is not None:
+        room_for_an_image(model[0].vocabulary, sampling_of(options), begun=options.append_boi)
+    control = control_of(folder, suite, options)
+    timing = {} if folder.before is None else timing_in(folder.path / SUMMARY)
+    folder.begin()
+    write_atomic(folder.path / ORIGIN, json.dumps({"suite": suite.name, **suite.origin}, indent=1) + "\n")
     if options.retry_errors:
         folder.forget_errors()
     if folder.records:
         print(f"{suite.name}: {len(folder.records)} answers are there already", file=sys.stderr)
-    controls = control_answers(folder, suite, options) if options.control_path else {}
-    items = {item.id: item for item in suite.questions}
-    tasks = tasks_of(suite.questions, options, folder.records)
+    controls = control_answers(folder, suite, options, control) if options.control_path else {}
+    del control  # its memory
     tokens, generating = 0, time.monotonic()
-    for one in answers(omni, backend, tasks, options, "answering"):
-        item = items[one.task.question.id]
-        record = record_answer(one, item, omni, folder, suite, options.profile, options.num_samples > 1)
-        record["control"] = controls.get(record["id"])
-        folder.add(record)
-        tokens += record["tokens"]
+    if model is not None:
+        omni, backend = model
+        for one in answers(omni, backend, tasks, options, "answering"):
+            item = items[one.task.question.id]
+            record = record_answer(one, item, omni, folder, suite, options.profile, several)
+            record["control"] = controls.get(record["id"])
+            folder.add(record)
+            tokens += record["tokens"]
     seconds = time.monotonic() - generating
     keys = [(item.id, sample) for item in suite.questions for sample in range(options.num_samples)]
     records = [folder.records[key] for key in keys]
-    for record in records:  # the control may have answered what it failed on before
+    for record in records:  # those that were kept may be from before the control was asked, or graded by other rules
         record["control"] = controls.get(record["id"])
+        grade_anew(record, items[record["id"]], options.profile)
     judged = ask_judge(records, folder, options, endpoint)
     summary = {"suite": suite.name, **summarise(records), **also(records)}
     summary |= {"judge": judged} if judged else {}
@@ -72,85 +85,22 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     folder.finish(keys, summary)
     if options.outfile:
         file = Path(options.data or suite.name).name
-        lines = [json.dumps(original_line(record, items[record["id"]], file)) + "\n" for record in records]
+        lines = [json.dumps(original_line(record, items[record["id"]], file, several)) + "\n" for record in records]
         write_atomic(folder.path / options.outfile, "".join(lines))
     control_failed = sum(bool(verdict["error"]) for verdict in controls.values())
     if control_failed:
         print(f"omni-r1: error: the control failed on {control_failed} questions; see {RESULTS}", file=sys.stderr)
-    return folder.path, summary, max(tell_failures(records), 2 if control_failed else 0)
+    if missing := verdicts_missing(records):
+        print(f"omni-r1: error: {missing}", file=sys.stderr)
+    return folder.path, summary, max(tell_failures(records), 2 if control_failed or missing else 0)
 
 
-def chosen(options: BenchOptions) -> Suite:
-    """The questions that the options ask for. A run that goes on keeps to the revision it began with."""
-    revision = options.revision
-    kept = Path(options.output_dir) / ORIGIN
-    if revision is None and options.resume and kept.is_file():
-        revision = origin_in(kept).get("revision")
-    suite = load_suite(options.data, options.suite, revision, options.split, options.source_column)
-    if options.limit:
-        suite.questions = suite.questions[: options.limit]
-    if options.swap_pictures:
-        asked = suite.questions
-        suite.questions = swap_pictures(asked)
-        if same := sum(one is other for one, other in zip(asked, suite.questions, strict=True)):
-            reason = "none other of their task has as many"
-            print(f"omni-r1: warning: {same} questions keep their pictures: {reason}", file=sys.stderr)
-    if (most := options.mm_images_per_prompt) is not None:
-        suite.questions = [within(item, most) for item in suite.questions]
-    return suite
-
-
-def within(item: Item, most: int) -> Item:
-    """The question, or where it has more pictures than it may have, its error: none of them is dropped."""
-    if item.error is not None or len(item.images) <= most:
-        return item
-    message = f"has {len(item.images)} pictures, more than mm_images_per_prompt, {most}"
-    return replace(item, error=InputError(message, field="image", **item.where))
-
-
-def endpoint_of(options: BenchOptions) -> Endpoint | None:
-    """The judge's. Raises InputError, which does not show the key, where no header can hold it."""
-    if options.judge_url is None or options.judge_model is None:
-        return None
-    key = os.environ.get(options.judge_key_env, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(f"what {options.judge_key_env} has cannot be a key", field="judge_key_env")
-    return Endpoint(
-        options.judge_url,
-        options.judge_model,
-        key or None,
-        options.judge_timeout,
-        options.judge_max_tokens,
-        options.judge_tokens_field,
-        options.judge_temperature,
-    )
-
-
-def timing_in(file: Path) -> dict[str, Any]:
-    """How fast an earlier run in the folder was: one that only judges what is there makes nothing."""
-    try:
-        before = json.loads(file.read_text())
-        return {name: before[name] for name in TIMING if name in before}
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def origin_in(file: Path) -> dict[str, Any]:
-    try:
-        origin = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be gone on with: {error}", file=file, field="resume") from error
-    return origin if isinstance(origin, dict) else {}
-
-
-def keep_origin(folder: RunFolder, suite: Suite) -> None:
-    """Write down what was read. Raises InputError where a run that goes on was asked something else."""
-    file = folder.path / ORIGIN
-    if file.exists() and folder.records and (before := origin_in(file)).get("files") != suite.origin.get("files"):
-        changed = [name for name, sha in suite.origin["files"].items() if before.get("files", {}).get(name) != sha]
-        message = f"is not what the run that is to go on has read: {', '.join(changed[:3]) or 'files are missing'}"
-        raise InputError(f"{message}; --no-resume starts anew", file=file, field="data")
-    write_atomic(file, json.dumps({"suite": suite.name, **suite.origin}, indent=1) + "\n")
+def grade_anew(record: dict[str, Any], item: Item, profile: str | None) -> None:
+    """A record that was kept, by the rules that count now."""
+    wanted = profile or item.profile
+    if record.get("profile") != wanted:
+        record["profile"] = wanted
+        grade_into(record, judged_by(wanted, record["answer"], item))
 
 
 def answers(
@@ -187,26 +137,39 @@ def without(task: Task, done: set[tuple[str, int]]) -> Task:
     return Task(task.question, [sample for sample, _ in left], [seed for _, seed in left])
 
 
-def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions) -> dict[str, dict]:
+def control_of(folder: RunFolder, suite: Suite, options: BenchOptions) -> Omni | None:
+    """The text-only control, where there is one and it has something to answer."""
+    there = control_before(folder, options)
+    if options.control_path is None or all(item.id in there for item in suite.questions):
+        return None
+    return load(options.control_path, device=options.devices[0], dtype=options.dtype)
+
+
+def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions, omni: Omni | None) -> dict[str, dict]:
     """What the text-only control answers, a verdict by question id; `error` where it failed. Kept for a run that goes
-    on, as the answers are."""
+    on, as the answers are, with the profile that they were graded by."""
+    items = {item.id: item for item in suite.questions}
+
+    def graded(row: dict[str, Any]) -> dict[str, Any]:
+        item = items[row["id"]]
+        profile = options.profile or item.profile
+        if row.get("profile") == profile:
+            return row
+        return row | {"profile": profile, "correct": judged_by(profile, row["answer"], item).correct}
+
     with AppendLog(folder.path / CONTROL) as log:
-        if options.retry_errors:
-            log.rewrite([row for row in log.rows if not row["error"]])
-        verdicts = {row.pop("id"): row for row in map(dict, log.rows)}
-        left = [item for item in suite.questions if item.id not in verdicts]
-        if left:
-            items = {item.id: item for item in left}
-            omni = load(str(options.control_path), device=options.devices[0], dtype=options.dtype)
+        kept = [graded(row) for row in log.rows if not (options.retry_errors and row["error"])]
+        if kept != log.rows:
+            log.rewrite(kept)
+        there = {row["id"] for row in log.rows}
+        left = [item for item in suite.questions if item.id not in there]
+        if left and omni is not None:
             backend = TransformersBackend(omni, options.batch_size)
             alone = replace(options, num_samples=1, append_boi=False, device=options.devices[0])
             for one in answers(omni, backend, tasks_of(left, alone), alone, "control"):
-                said, item = one.completion.answer, items[one.task.question.id]
-                correct = judged_by(options.profile or item.profile, said, item).correct
-                verdict = {"answer": said, "correct": correct}
-                verdicts[item.id] = verdict | {"error": one.completion.error}
-                log.append({"id": item.id, **verdicts[item.id]})
-    return verdicts
+                said = one.completion
+                log.append(graded({"id": one.task.question.id, "answer": said.answer, "error": said.error}))
+        return {row["id"]: {key: row[key] for key in ("answer", "correct", "error")} for row in log.rows}
 
 
 def ask_judge(
@@ -240,7 +203,7 @@ def bench(options: BenchOptions) -> int:
     return code
 
 
-LEFT_OUT = {"failed": "failed", "without an answer": "no_answer", "unparsed": "unparsed"}
+LEFT_OUT = {"failed": "failed", "without an answer": "no_answer", "unparsed": "unparsed", "ungraded": "ungraded"}
 
 
 def judge_line(judged: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 from omni_r1.bench.intervals import Bounds, clustered
+from omni_r1.trajectory import counted
 
 Record = dict[str, Any]
 Groups = dict[str, list[Record]]
@@ -34,6 +35,14 @@ def outcome(record: Record) -> str:
     if record.get("correct") is None:
         return "ungraded"
     return "unparsed" if record.get("parsed") is False else "wrong"
+
+
+def verdicts_missing(records: Iterable[Record]) -> str | None:
+    """How many answers have no verdict, in words, and None where all have: only a judge may fail to give one."""
+    answers = [record for record in records if record.get("status") != "error"]
+    missing = sum(record.get("correct") is None for record in answers)
+    told = f"{missing} of {counted(len(answers), 'verdict')} of the judge {'is' if missing == 1 else 'are'} missing"
+    return f"{told}; the same command asks for them again" if missing else None
 
 
 def by_question(records: Iterable[Record]) -> Groups:
@@ -98,20 +107,24 @@ class Blind:
     """What answers without looking would get, a share by question id.
 
     `constant`: always the commonest gold answer of the question's task. `chance`: one of the question's options
-    (`options` of its record), or without them one of its task's gold answers, whichever.
+    (`options` of its record), or without them one of its task's gold answers, whichever. A question that failed, as no
+    model can get it right, or has no gold answer is right for neither, and its gold answer is none to choose.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        first = [samples[0] for samples in by_question(records).values()]
+        first: list[Record] = []
+        for samples in by_question(records).values():
+            failed = all(record.get("status") == "error" for record in samples)
+            first.append(samples[0] | ({"gold": None} if failed or not (samples[0].get("gold") or "").strip() else {}))
         golds: dict[str | None, Counter[str]] = {}
         for record in first:
-            if record.get("gold") is not None:
+            if record["gold"] is not None:
                 golds.setdefault(record.get("task"), Counter())[record["gold"]] += 1
         commonest = {task: min(count, key=lambda gold: (-count[gold], gold)) for task, count in golds.items()}
         self.constant: dict[str, float] = {}
         self.chance: dict[str, float] = {}
         for record in first:
-            task, gold = record.get("task"), record.get("gold")
+            task, gold = record.get("task"), record["gold"]
             known = gold is not None
             self.constant[record["id"]] = float(known and gold == commonest[task])
             self.chance[record["id"]] = 1 / (len(record.get("options") or ()) or len(golds[task])) if known else 0.0
@@ -172,9 +185,12 @@ def figures(groups: Groups, blind: Blind) -> dict[str, dict[str, Any]]:
         "words": lambda record: sum(len(part["text"].split()) for part in record["segments"] if "text" in part),
         "tokens": lambda record: record.get("tokens") or 0,
     }
-    for name, length in lengths.items():
-        put(name, lambda rows, length=length: fmean(map(length, rows)))  # type: ignore[misc]
-        put(f"{name}_median", lambda rows, length=length: median(map(length, rows)))  # type: ignore[misc]
+    for name, length in lengths.items():  # of answers: a failed row is none
+        listed = {
+            group: [length(row) for row in rows if row.get("status") != "error"] for group, rows in groups.items()
+        }
+        found[name] = {group: fmean(values) if values else None for group, values in listed.items()}
+        found[f"{name}_median"] = {group: median(values) if values else None for group, values in listed.items()}
     return found
 
 

@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import confined, fetch, open_image, read_jsonl
 from omni_r1.pixels import opaque
-from omni_r1.trajectory import IMAGE_MARK
+from omni_r1.trajectory import IMAGE_MARK, counted
 
 Source = Path | bytes | str  # a file, its content, or an address
 MOST_IMAGES = 64  # of a question
@@ -26,8 +26,8 @@ LONGEST_PROMPT, LONGEST_ID = 100_000, 1_000  # characters
 class Question:
     """A question (`<image>` marks in its text), its pictures, and what is known of its answer.
 
-    `row`: its number in its file, from 1. `where`: file and row, for errors. With `error` set the question could not
-    be read and is only carried through to its record.
+    `row`: its number in its file, from 1. `where`: file and row, for errors; and what the row calls its text and its
+    pictures. With `error` set the question could not be read and is only carried through to its record.
     """
 
     id: str
@@ -39,9 +39,11 @@ class Question:
     error: OmniError | None = None
     row: int = 0
     where: dict[str, Any] = field(default_factory=dict)
+    text_field: str = "prompt"
+    images_field: str = "images"
 
 
-def open_source(source: Source, where: dict[str, Any]) -> Picture.Image:
+def open_source(source: Source, where: dict[str, Any], field: str = "images") -> Picture.Image:
     """A picture, RGB on white. Raises InputError at the place given."""
     try:
         image = open_image(fetch(source) if isinstance(source, str) else source)
@@ -51,7 +53,7 @@ def open_source(source: Source, where: dict[str, Any]) -> Picture.Image:
             raise InputError(f"cannot be used: {error}") from error
     except InputError as error:
         name = "" if isinstance(source, bytes) else f"{short(source)}: "
-        raise InputError(f"{name}{error.message}", field="images", **where) from error
+        raise InputError(f"{name}{error.message}", field=field, **where) from error
 
 
 def read_questions(path: Path, root: Path, allow_network: bool = False) -> list[Question]:
@@ -144,7 +146,8 @@ def _content(row: dict[str, Any], root: Path, allow_network: bool) -> tuple[str,
         raise InputError(f"has {len(listed)} pictures, more than {MOST_IMAGES}", field="images")
     marks = prompt.count(IMAGE_MARK)
     if marks and marks != len(listed):
-        raise InputError(f"{marks} {IMAGE_MARK} marks for {len(listed)} images", field="prompt")
+        told = f"{counted(marks, f'{IMAGE_MARK} mark')} for {counted(len(listed), 'image')}"
+        raise InputError(told, field="prompt")
     return prompt, [_source(item, root, allow_network) for item in listed]
 
 

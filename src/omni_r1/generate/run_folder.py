@@ -28,44 +28,66 @@ RESULT = "result.json"  # of one row, in the row's own folder
 
 
 class RunFolder:
-    """A run folder, fresh or gone on with. `log` is its file of records, `records` what is in it by key.
+    """A run folder, fresh or gone on with. `log` is its file of records, `records` what is in it by key; `before`: the
+    options of the run that goes on, None of a fresh one.
 
-    `beside`: other files that belong to the log, and are removed with it where the run starts anew.
+    `beside`: other files that belong to the log, and are removed with it where the run starts anew. Without `begin` the
+    folder is only looked at: nothing is taken away, and nothing can be added, until `begin` is called.
     """
 
     def __init__(
-        self, path: str | Path, options: Any, seed: int, *, log: str, resume: bool = False, beside: Sequence[str] = ()
+        self,
+        path: str | Path,
+        options: Any,
+        seed: int,
+        *,
+        log: str,
+        resume: bool = False,
+        beside: Sequence[str] = (),
+        begin: bool = True,
     ) -> None:
-        self.path = Path(path)
+        self.path, self.options, self.seed = Path(path), options, seed
+        self.name, self.beside = log, beside
+        self.before: dict[str, Any] | None = None
+        self.records: dict[tuple[str, int], dict[str, Any]] = {}
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             going_on = resume and (self.path / log).exists()
-            if going_on:  # before anything is taken away: a run that cannot go on stays as it is
-                self._same(options)
-                self.log = AppendLog(self.path / log)
-            for name in (REPORT, FIGURES, SUMMARY, *(() if going_on else (log, *beside))):
-                (self.path / name).unlink(missing_ok=True)
-            remove_unfinished(self.path)
-            write_atomic(self.path / RUN, json.dumps(describe_run(options, seed), indent=1) + "\n")
-            if not going_on:  # a log that is there belongs to the run.json beside it
-                self.log = AppendLog(self.path / log)
         except OSError as error:
-            raise InputError(f"cannot be written: {error}", file=path, field="output_dir") from error
-        self.records = {key_of(record): record for record in self.log.rows}
+            raise InputError(f"cannot be read: {error}", file=path, field="output_dir") from error
+        if going_on:
+            self.before = self._options_before()
+            for name, value in dataclasses.asdict(options).items():
+                if name not in HOW and self.before.get(name, value) != value:  # an option may be newer than the run
+                    raise self.refused(name)
+            self.log = AppendLog(self.path / log)
+            self.records = {key_of(record): record for record in self.log.rows}
+        if begin:
+            self.begin()
 
-    def _same(self, options: Any) -> None:
-        """Raise InputError where the run to go on with was asked for something else."""
+    def _options_before(self) -> dict[str, Any]:
         try:
-            before = json.loads((self.path / RUN).read_text())["options"]
+            return dict(json.loads((self.path / RUN).read_text())["options"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"cannot be gone on with: {error}", file=self.path / RUN, field="resume") from error
-        for name, value in dataclasses.asdict(options).items():
-            if name not in HOW and before.get(name, value) != value:  # an option may be newer than the run
-                raise InputError(
-                    f"was {before[name]!r} in the run that is to go on, not {value!r}; --no-resume starts anew",
-                    file=self.path / RUN,
-                    field=name,
-                )
+
+    def refused(self, name: str) -> InputError:
+        """The error where the run to go on with was asked for something else."""
+        before, value = (self.before or {}).get(name), getattr(self.options, name)
+        reason = f"was {before!r} in the run that is to go on, not {value!r}; --no-resume starts anew"
+        return InputError(reason, file=self.path / RUN, field=name)
+
+    def begin(self) -> None:
+        """Take away what an earlier run made of its answers, or all of it where this one is fresh."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in (REPORT, FIGURES, SUMMARY, *((self.name, *self.beside) if self.before is None else ())):
+                (self.path / name).unlink(missing_ok=True)
+            remove_unfinished(self.path)
+            write_atomic(self.path / RUN, json.dumps(describe_run(self.options, self.seed), indent=1) + "\n")
+            if self.before is None:  # a log that is there belongs to the run.json beside it
+                self.log = AppendLog(self.path / self.name)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error}", file=self.path, field="output_dir") from error
 
     def forget_errors(self) -> None:
         """Drop failed rows from the log, so that they are tried again."""

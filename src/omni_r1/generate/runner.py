@@ -79,7 +79,7 @@ def answer(
                 try:
                     prompt = omni.vocabulary.render(TEMPLATES[template](interleave(question.text, images))).ids
                 except OmniError as error:
-                    failed.append((key, str(InputError(str(error), **question.where))))
+                    failed.append((key, str(InputError(str(error), field=question.text_field, **question.where))))
                     continue
                 yield Request(key, prompt + [omni.vocabulary.boi] * append_boi, tasks[key].seeds)
 
@@ -118,12 +118,12 @@ def look(omni: Omni, question: Question, kept: list[Picture.Image]) -> list[Pict
     """
     seen = []
     for number, source in enumerate(question.images, 1):
-        picture = open_source(source, question.where)
+        picture = open_source(source, question.where, question.images_field)
         kept.append(for_record(picture, KEPT_PIXELS // len(question.images)))
         try:
             seen.append(omni.square(picture, number))
         except InputError as error:
-            raise InputError(error.message, field="images", **question.where) from error
+            raise InputError(error.message, field=question.images_field, **question.where) from error
     return seen
 
 

@@ -65,7 +65,7 @@ def read_run(folder: Path, name: str) -> Run:
         raise problems[0]
     suite, read = read_object(folder / SUMMARY).get("suite"), read_object(folder / ORIGIN).get("files")
     read = {name: str(sha) for name, sha in read.items()} if isinstance(read, dict) else {}
-    return Run(name, records, log, suite, options_of(read_object(folder / RUN)), read)
+    return Run(name, records, log, suite, options_of(read_object(folder / RUN)), read, folder)
 
 
 def probability(p: float) -> str:

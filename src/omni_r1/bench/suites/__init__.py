@@ -66,8 +66,9 @@ def load_suite(
     if SHIPPED in (name, data) or (name, data) == (None, None):
         if name not in (None, SHIPPED) or data not in (None, SHIPPED):
             raise InputError(f"{SHIPPED} is a suite with its own data", field="suite")
-        if (revision, split, source_column) != (None, None, None):
-            raise InputError(f"has no effect on {SHIPPED}", field="revision" if revision else "split")
+        given = {"revision": revision, "split": split, "source_column": source_column}
+        if idle := [field for field, value in given.items() if value is not None]:
+            raise InputError(f"has no effect on {SHIPPED}", field=idle[0])
         return Suite(SHIPPED, miniature.questions(), miniature.judge, miniature.FILES.origin)
     name = name or OMNI_BENCH
     reader, hub, usual, pictures = SUITES[name]

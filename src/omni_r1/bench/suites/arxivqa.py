@@ -17,7 +17,7 @@ def questions(files: Files) -> list[Item]:
         if options is None:
             raise InputError("is missing", field="options")
         gold = letter_of(row, "label", options)
-        text = lettered(row.text("question", required=True) or "", options)
+        text = lettered(row.text("question", required=True) or "", options, "options")
         pictures = row.pictures("image")
         return Item("", text, pictures, None, gold, source="arxivqa", profile="choice", options=bare(options))
 

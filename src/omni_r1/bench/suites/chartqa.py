@@ -21,7 +21,7 @@ def questions(files: Files) -> list[Item]:
     """`query` or `question`, `label` or `answer` (one, or a list of one), `image` or `imgname` (below `png/`)."""
 
     def convert(row: Row) -> Item:
-        question = row.text(row.first("query", "question"), required=True) or ""
+        question = row.text(asked := row.first("query", "question"), required=True) or ""
         field = row.first("label", "answer")
         told = row.data[field]
         if isinstance(told, list):
@@ -29,10 +29,22 @@ def questions(files: Files) -> list[Item]:
                 raise InputError(f"has {len(told)} answers, not one", field=field)
             row.data[field] = told[0]
         gold = row.gold(field)
-        if row.data.get("image") is None and (name := row.text("imgname")) is not None:
-            row.data["image"] = name if "/" in name else str(PurePosixPath("png") / name)
+        image = "image" if row.data.get("image") is not None or row.text("imgname") is None else "imgname"
+        if image == "imgname" and "/" not in row.data[image]:
+            row.data[image] = str(PurePosixPath("png") / row.data[image])
         kind = task_of(row.data, row.path)
         task = kind if isinstance(kind, str) else None
-        return Item("", question, row.pictures("image"), task, gold, source="chartqa", profile="relaxed")
+        pictures = row.pictures(image)
+        return Item(
+            "",
+            question,
+            pictures,
+            task,
+            gold,
+            source="chartqa",
+            profile="relaxed",
+            text_field=asked,
+            images_field=image,
+        )
 
     return read(files, convert)

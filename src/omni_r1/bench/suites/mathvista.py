@@ -33,19 +33,21 @@ def questions(files: Files) -> list[Item]:
                 raise InputError("is missing", field="choices")
             if gold not in options:
                 raise InputError(f"{gold[:40]!r} is none of the choices", field="answer")
-            text, gold, options = lettered(text, options), LETTERS[options.index(gold)], bare(options)
+            text, gold, options = lettered(text, options, "choices"), LETTERS[options.index(gold)], bare(options)
         else:
             options = None
             unit = row.text("unit")
             text += f" (Unit: {unit})" if unit else ""
-        query = row.text("query")
-        text = query if query and query.strip() else text
-        pictures = row.pictures(row.first("decoded_image", "image"))
+        query, asked = row.text("query"), "question"
+        if query and query.strip():
+            text, asked = query, "query"
+        pictures = row.pictures(field := row.first("decoded_image", "image"))
         about = row.data.get("metadata")
         task = about.get("task") if isinstance(about, dict) and isinstance(about.get("task"), str) else None
         return Item(
             row.text("pid") or "", text, pictures, task, gold,
             source="mathvista", profile="mathvista", options=options, kind=kind, precision=precision,
+            text_field=asked, images_field=field,
         )  # fmt: skip
 
     return read(files, convert)

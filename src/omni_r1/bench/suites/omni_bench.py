@@ -37,7 +37,7 @@ def item_of(row: Row, source_column: str | None = None) -> Item:
     gold = row.gold("answer")
     options: Sequence[str] | None = row.texts("options")
     pictures = row.pictures("image")
-    steps = row.pictures("steps") if row.data.get("steps") is not None else []
+    steps = [] if row.data.get("steps") in (None, []) else row.pictures("steps")
     source = source_of(row.data, source_column)
     origin = SOURCES.get(source or "")
     item = Item("", with_marks(text, pictures), pictures, task, gold, steps, source=source, options=options)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from omni_r1.errors import InputError
 from omni_r1.generate.questions import LONGEST_PROMPT, MOST_IMAGES, Source, enter, id_of, short
 from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.choices import LETTERS, choice
-from omni_r1.trajectory import IMAGE_MARK
+from omni_r1.trajectory import IMAGE_MARK, counted
 
 PICTURES = {"image", "images", "decoded_image", "steps"}  # columns that hold pictures
 REMOVED = "<TLTS>"  # in place of a picture that Omni-Bench has taken out: the question is asked without it
@@ -34,7 +35,7 @@ class Row:
         if value is not None and not isinstance(value, str):
             raise InputError("must be a text", field=field)
         if required and (value is None or not value.strip()):
-            raise InputError("must be a text", field=field)
+            raise InputError("is missing" if value is None else "is empty", field=field)
         if value is not None and len(value) > LONGEST_PROMPT:
             raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)
         return value
@@ -49,7 +50,7 @@ class Row:
     def gold(self, field: str) -> str:
         """The gold answer: any one value as text, which is not blank."""
         value = self.data.get(field)
-        if value is None or not str(value).strip():
+        if value is None or value != value or not str(value).strip():  # not a number, not a time: an empty cell
             raise InputError("is missing", field=field)
         if len(told := str(value)) > LONGEST_PROMPT:
             raise InputError(f"has more than {LONGEST_PROMPT:,} characters", field=field)
@@ -66,32 +67,36 @@ class Row:
 
     def pictures(self, field: str) -> list[Source]:
         """The pictures of a cell: one or a list, each base64 text, a data URI, bytes, `{bytes, path}`, or a path where
-        it ends as the name of a picture does. `<TLTS>` is none."""
+        it ends as the name of a picture does. `<TLTS>` is none, and the only way to have none."""
         cell = self.data.get(field)
         cells = cell if isinstance(cell, list) else [cell]
         if len(cells) > MOST_IMAGES:
             raise InputError(f"has {len(cells)} pictures, more than {MOST_IMAGES}", field=field)
-        if cells and all(one == REMOVED for one in cells):
+        if not cells:
+            raise InputError("is missing: the list is empty", field=field)
+        if all(one == REMOVED for one in cells):
             return []
         return [self._picture(one, field) for one in cells]
 
     def _picture(self, cell: Any, field: str) -> Source:
-        if isinstance(cell, dict) and "bytes" in cell and cell["bytes"] is None and isinstance(cell.get("path"), str):
-            cell = cell["path"]
-        if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
-            return cell["bytes"]
+        if isinstance(cell, dict) and "bytes" in cell:
+            cell = cell["bytes"] if cell["bytes"] is not None else cell.get("path")
+        if cell is None:
+            raise InputError("is missing", field=field)
         if isinstance(cell, bytes):
             return cell
-        if isinstance(cell, str) and cell.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")):
+        if not isinstance(cell, str):
+            raise InputError("must be base64, bytes or a path, alone or in a list", field=field)
+        if cell.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")):
             try:
                 return self.files.picture(cell)
             except InputError as error:
                 raise InputError(error.message, field=field) from error
-        if isinstance(cell, str) and cell.startswith("data:"):
+        if cell.startswith("data:"):
             cell = cell.partition(",")[2]
         try:
             return base64.b64decode("".join(cell.split()), validate=True)
-        except (AttributeError, binascii.Error, TypeError, ValueError) as error:
+        except (binascii.Error, ValueError) as error:
             raise InputError(f"is no base64: {short(error)}", field=field) from error
 
 
@@ -103,22 +108,34 @@ def read(
 ) -> list[Item]:
     """The questions of a suite's files by `convert`, which makes one of a row and leaves its number to this.
 
-    A row that cannot be used becomes an Item with `error`; an id that is not a row's alone is replaced by its number.
-    Raises InputError where a file cannot be read, or there are no rows.
+    A row that cannot be used becomes an Item with `error`; an id that is not a row's alone is replaced by its number,
+    and a warning tells how many are. Raises InputError where a file cannot be read, or there are no rows.
     """
     items: list[Item] = []
     seen: dict[str, int] = {}
+    taken: list[InputError] = []
     number = 0
     for path in files.paths:
         for within, row in enumerate(rows(path, required, wanted), 1):
             number += 1
-            items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen))
+            items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen, taken))
+    if taken:
+        told = f"{counted(len(taken), 'row')} called by their number, as their id is taken: {taken[0].message}"
+        print(f"omni-r1: warning: {files.name}: {told}", file=sys.stderr)
     if not items:
         raise InputError("no rows", file=files.paths[0] if len(files.paths) == 1 else files.name)
     return items
 
 
-def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: Convert, seen: dict[str, int]) -> Item:
+def _item(
+    row: Any,
+    number: int,
+    where: dict[str, Any],
+    files: Files,
+    convert: Convert,
+    seen: dict[str, int],
+    taken: list[InputError],
+) -> Item:
     name = f"row {number}"
     columns = columns_of(row) if isinstance(row, dict) else {}
     try:
@@ -128,14 +145,22 @@ def _item(row: Any, number: int, where: dict[str, Any], files: Files, convert: C
         item = convert(Row(row, files, where["file"]))
         if item.task == OVERALL:
             raise InputError(f"{OVERALL!r} is the name of the whole", field="task")
-        name, _ = enter(item.id or name, number, seen)
+        name, twice = enter(item.id or name, number, seen)
+        taken += [twice] if twice else []
         return replace(item, id=name, row=number, where=where, columns=columns)
     except InputError as error:
-        name, _ = enter(name, number, seen)
+        name, twice = enter(name, number, seen)
+        taken += [twice] if twice else []
         located = InputError(error.message, field=error.field, **where)
-        task, gold = (value if isinstance(value := columns.get(key), str) else None for key in ("task", "answer"))
-        task = None if task == OVERALL else task
+        task, gold = told_by(columns)
         return Item(name, task=task, gold=gold, error=located, row=number, where=where, columns=columns)
+
+
+def told_by(columns: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Task and gold answer of a row that cannot be used, as far as its columns tell them: a blank one is none."""
+    texts = (value if isinstance(value := columns.get(key), str) else "" for key in ("task", "answer"))
+    task, gold = (text if text.strip() else None for text in texts)
+    return None if task == OVERALL else task, gold
 
 
 def columns_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -160,10 +185,13 @@ def with_marks(text: str, pictures: Sequence[Any]) -> str:
     return text + f" {IMAGE_MARK}" * (len(pictures) - marks) if 0 < marks < len(pictures) else text
 
 
-def lettered(question: str, options: Sequence[str]) -> str:
-    """A question with its choices, a line each. A label that an option has already is not put there twice."""
+def lettered(question: str, options: Sequence[str], field: str) -> str:
+    """A question with its choices, a line each. A label that an option has already is not put there twice.
+
+    Raises InputError naming their field where they are more than there are letters for.
+    """
     if len(options) > len(LETTERS):
-        raise InputError(f"has {len(options)} options, more than {len(LETTERS)}", field="options")
+        raise InputError(f"has {len(options)} options, more than {len(LETTERS)}", field=field)
     lines = [f"({letter}) {content}" for letter, content in zip(LETTERS, bare(options), strict=False)]
     return "\n".join([question.strip(), *lines])
 

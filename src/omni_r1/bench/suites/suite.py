@@ -24,6 +24,8 @@ class Item(Question):
     kind: str | None = None
     precision: int | None = None
     columns: dict[str, Any] = field(default_factory=dict)
+    text_field: str = "question"
+    images_field: str = "image"
 
 
 @dataclass

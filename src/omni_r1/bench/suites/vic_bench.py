@@ -38,8 +38,11 @@ def questions(files: Files) -> list[Item]:
         if isinstance(told, list):
             row.data[field] = ", ".join(told) if all(isinstance(one, str) for one in told) else json.dumps(told)
         gold = row.gold(field)
-        pictures = row.pictures(row.first(*IMAGE))
-        text = with_marks(row.text(row.first(*QUESTION), required=True) or "", pictures)
-        return Item("", text, pictures, task, gold, source="vicbench", profile=profile_of(task))
+        pictures = row.pictures(image := row.first(*IMAGE))
+        text = with_marks(row.text(asked := row.first(*QUESTION), required=True) or "", pictures)
+        profile = profile_of(task)
+        return Item(
+            "", text, pictures, task, gold, source="vicbench", profile=profile, text_field=asked, images_field=image
+        )
 
     return read(files, convert)

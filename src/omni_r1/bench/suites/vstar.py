@@ -25,6 +25,9 @@ def questions(files: Files) -> list[Item]:
         number, kind = row.data.get("question_id"), row.text("category")
         name = f"{kind}-{number}" if kind and number is not None else ""
         gold = letter_of(row, "label", options)
-        return Item(name, text, row.pictures("image"), kind, gold, source="vstar", profile="choice", options=options)
+        pictures = row.pictures("image")
+        return Item(
+            name, text, pictures, kind, gold, source="vstar", profile="choice", options=options, text_field="text"
+        )
 
     return read(files, convert)

@@ -8,7 +8,7 @@ from PIL import Image as Picture
 from omni_r1.bench.profiles import judged_by
 from omni_r1.bench.suites import OMNI_BENCH, Files, Item, placed
 from omni_r1.bench.suites.omni_bench import item_of
-from omni_r1.bench.suites.rows import Row, columns_of
+from omni_r1.bench.suites.rows import Row, columns_of, told_by
 from omni_r1.errors import InputError
 from omni_r1.generate.questions import open_source
 from omni_r1.trajectory import extract_answer
@@ -22,10 +22,10 @@ def item(doc: dict[str, Any]) -> tuple[Item, list[Picture.Image]]:
     """The question and its pictures. One that cannot be asked has an error, no pictures, and the task it counts for."""
     try:
         asked = item_of(Row(dict(doc), FILES, FILE))
-        return asked, [open_source(source, {"file": FILE}) for source in asked.images]
+        return asked, [open_source(source, {"file": FILE}, asked.images_field) for source in asked.images]
     except InputError as error:
         columns = columns_of(doc)
-        task, gold = (value if isinstance(value := columns.get(key), str) else None for key in ("task", "answer"))
+        task, gold = told_by(columns)
         return placed(Item("", task=task, gold=gold, error=error, columns=columns), OMNI_BENCH), []
 
 
