@@ -27,6 +27,7 @@ from omni_r1.bench.profiles import judged_by
 from omni_r1.bench.records import agreement, also, grade_into, opinion_into, original_line, record_answer
 from omni_r1.bench.statistics import summarise, verdicts_missing
 from omni_r1.bench.suites import Item, Suite
+from omni_r1.errors import warn
 from omni_r1.files import AppendLog, write_atomic
 from omni_r1.generate.backend import Backend, WorkerError, room_for_an_image
 from omni_r1.generate.run_folder import RunFolder
@@ -125,7 +126,7 @@ def answers(
             deaths = 1 if done else deaths + 1
             if len(options.devices) == 1 or deaths == 2:
                 raise
-            print(f"omni-r1: warning: {error}; what it was at is asked again", file=sys.stderr)
+            warn(f"{error}; what it was at is asked again")
         tasks = [left for task in tasks if (left := without(task, done)).samples]
         backend = open_backend(options)[1]
 
