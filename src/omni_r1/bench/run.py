@@ -36,6 +36,7 @@ from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
 from omni_r1.run_record import CONTROL, ORIGIN, RESULTS, SUMMARY
+from omni_r1.trajectory import counted
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
@@ -198,7 +199,8 @@ def bench(options: BenchOptions) -> int:
     accuracy = f"accuracy {summary['accuracy']['overall']:.1%} [{low:.1%}, {high:.1%}]"
     left_out = {name: summary[key]["overall"] for name, key in LEFT_OUT.items()}
     told = "".join(f", {count} {name}" for name, count in left_out.items() if count)
-    print(f"{accuracy} on {summary['count']['overall']} questions of {summary['suite']}{told}; see {path / SUMMARY}")
+    asked = counted(summary["count"]["overall"], "question")
+    print(f"{accuracy} on {asked} of {summary['suite']}{told}; see {path / SUMMARY}")
     if (judged := summary.get("judge")) is not None:
         print(judge_line(judged))
     return code
