@@ -15,7 +15,7 @@ seeds=${SEEDS:-0 1 2}
 settings=${*:2}
 settings=${settings:-base zero annotated text unfiltered}
 rows=${ROWS:-2000}       # chains of thought, and gold traces of the same questions
-steps=${STEPS:-400}      # of each PeSFT, 32 rows each
+steps=${STEPS:-800}      # of each PeSFT, 16 rows each
 perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
@@ -43,8 +43,8 @@ measure() { # NAME MODEL
 
 learn() { # NAME DATA SEED OPTIONS...: PeSFT of the base model, and its bench
     stage "$1/pesft" $omni pesft --config configs/pesft/miniature.yaml --num-train-epochs 100 --max-steps "$steps" \
-        --model-path "$base" --train-data "$2" --output-path "$work/$1/model" --seed "$3" \
-        --resume-from-checkpoint last "${@:4}"
+        --gradient-accumulation-steps 2 --model-path "$base" --train-data "$2" --output-path "$work/$1/model" \
+        --seed "$3" --save-steps 100 --resume-from-checkpoint last "${@:4}"
     measure "$1" "$work/$1/model"
 }
 

@@ -230,7 +230,7 @@ def record(answer, gold="7", status="ok", profile="number", said: bool | None = 
     item = Item("x", gold=gold, task="t")
     row = {"id": str(next(NUMBERS)), "status": status, "answer": answer, "task": "t", "profile": profile}
     grade_into(row, judged_by(profile, answer, item))
-    return row | {"judge": {"correct": said, "reason": ""}}
+    return row | {"judge": {"correct": said, "reason": "", "asked": True}}
 
 
 def test_outcomes_are_counted_apart():

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import random
 import time
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from omni_r1.files import AppendLog, confined, open_image, read_jsonl, write_ato
 
 
 def encoded(format="PNG", size=(24, 24), mode="RGB"):
-    noise = Image.frombytes(mode, size, os.urandom(size[0] * size[1] * len(mode)))
+    noise = Image.frombytes(mode, size, random.Random(0).randbytes(size[0] * size[1] * len(mode)))
     out = io.BytesIO()
     noise.save(out, format)
     return out.getvalue()
@@ -53,6 +54,7 @@ def test_open_image(tmp_path, format):
         png_header(9_000, 9_000),
         png_header(0, 5),
     ],
+    ids=["empty", "nul", "text", "png begun", "png cut", "jpeg begun", "too large", "large", "no width"],
 )
 def test_what_is_no_image(tmp_path, data):
     (tmp_path / "x.png").write_bytes(data)
