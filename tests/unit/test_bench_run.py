@@ -13,6 +13,7 @@ from PIL import Image
 
 from omni_r1.bench import run
 from omni_r1.bench.beginning import folder_of
+from omni_r1.bench.statistics import MISSING
 from omni_r1.bench.suites import Item, Suite
 from omni_r1.cli import main
 from omni_r1.errors import InputError
@@ -123,6 +124,15 @@ def test_the_originals_command_and_its_file(data, checkpoint, tmp_path, capsys):
     assert main(["bench", *words, "--max_new_tokens", "17", "--output_dir", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
     assert "field 'max_new_tokens': 17 tokens cannot hold one image, which takes 18" in capsys.readouterr().err
+
+
+def test_the_line_of_a_run(monkeypatch, tmp_path, capsys):
+    figures = dict.fromkeys(MISSING, 0) | {"accuracy": 0.5, "interval": [0.25, 0.75], "failed": 1}
+    for count, asked in ((1, "1 question of x, 1 failed"), (2, "2 questions of x, 1 failed")):
+        summary = {"suite": "x", **{key: {"overall": figure} for key, figure in (figures | {"count": count}).items()}}
+        monkeypatch.setattr(run, "run_bench", lambda options, summary=summary: (tmp_path, summary, 2))
+        assert run.bench(BenchOptions(model_path="m")) == 2
+        assert capsys.readouterr().out.startswith(f"accuracy 50.0% [25.0%, 75.0%] on {asked}; see ")
 
 
 def test_several_samples_and_going_on(data, checkpoint, tmp_path, capsys):

@@ -5,14 +5,13 @@ All that may be wrong with these is told here: before a model is loaded, and bef
 
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omni_r1.bench.endpoint import Endpoint
 from omni_r1.bench.suites import Item, Suite, load_suite, swap_pictures
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 from omni_r1.files import AppendLog
 from omni_r1.generate.run_folder import RunFolder
 from omni_r1.options import BenchOptions
@@ -62,7 +61,7 @@ def chosen(options: BenchOptions) -> Suite:
         suite.questions = swap_pictures(asked)
         if same := sum(one is other for one, other in zip(asked, suite.questions, strict=True)):
             reason = "none other of their task has as many"
-            print(f"omni-r1: warning: {same} questions keep their pictures: {reason}", file=sys.stderr)
+            warn(f"{same} questions keep their pictures: {reason}")
     if (most := options.mm_images_per_prompt) is not None:
         suite.questions = [within(item, most) for item in suite.questions]
     return suite

@@ -27,6 +27,7 @@ from omni_r1.bench.profiles import judged_by
 from omni_r1.bench.records import agreement, also, grade_into, opinion_into, original_line, record_answer
 from omni_r1.bench.statistics import summarise, verdicts_missing
 from omni_r1.bench.suites import Item, Suite
+from omni_r1.errors import warn
 from omni_r1.files import AppendLog, write_atomic
 from omni_r1.generate.backend import Backend, WorkerError, room_for_an_image
 from omni_r1.generate.run_folder import RunFolder
@@ -35,6 +36,7 @@ from omni_r1.generate.transformers_backend import TransformersBackend
 from omni_r1.model import Omni, load
 from omni_r1.options import BenchOptions
 from omni_r1.run_record import CONTROL, ORIGIN, RESULTS, SUMMARY
+from omni_r1.trajectory import counted
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
@@ -125,7 +127,7 @@ def answers(
             deaths = 1 if done else deaths + 1
             if len(options.devices) == 1 or deaths == 2:
                 raise
-            print(f"omni-r1: warning: {error}; what it was at is asked again", file=sys.stderr)
+            warn(f"{error}; what it was at is asked again")
         tasks = [left for task in tasks if (left := without(task, done)).samples]
         backend = open_backend(options)[1]
 
@@ -197,7 +199,8 @@ def bench(options: BenchOptions) -> int:
     accuracy = f"accuracy {summary['accuracy']['overall']:.1%} [{low:.1%}, {high:.1%}]"
     left_out = {name: summary[key]["overall"] for name, key in LEFT_OUT.items()}
     told = "".join(f", {count} {name}" for name, count in left_out.items() if count)
-    print(f"{accuracy} on {summary['count']['overall']} questions of {summary['suite']}{told}; see {path / SUMMARY}")
+    asked = counted(summary["count"]["overall"], "question")
+    print(f"{accuracy} on {asked} of {summary['suite']}{told}; see {path / SUMMARY}")
     if (judged := summary.get("judge")) is not None:
         print(judge_line(judged))
     return code

@@ -33,6 +33,7 @@ from omni_r1.show.table import (
     published,
     text_of,
 )
+from omni_r1.trajectory import counted
 
 if TYPE_CHECKING:
     from omni_r1.options import CompareOptions
@@ -139,7 +140,7 @@ def adjusted(comparison: Comparison) -> str:
     """For how many tests the p-values are adjusted."""
     whole, tasks = len(comparison.against), sum(len(parts) - 1 for parts in comparison.against.values())
     told = {"overall": whole, "the tasks": tasks}
-    over = (f"{what} over {count} test{'' if count == 1 else 's'}" for what, count in told.items() if count)
+    over = (f"{what} over {counted(count, 'test')}" for what, count in told.items() if count)
     return f"p is Holm-adjusted: {', '.join(over)}."
 
 

@@ -25,6 +25,7 @@ from omni_r1.show.table import (
     tables,
     times,
 )
+from omni_r1.trajectory import counted
 
 UNI_TASKS = TITLES | {
     "scene": "Natural-Scene Perception",
@@ -40,7 +41,7 @@ WITHOUT = {
 
 
 def questions(count: int) -> str:
-    return f"{count} question{'' if count == 1 else 's'}"
+    return counted(count, "question")
 
 
 def asked(records: Sequence[dict[str, Any]]) -> int:

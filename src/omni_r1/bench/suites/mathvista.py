@@ -38,15 +38,16 @@ def questions(files: Files) -> list[Item]:
             options = None
             unit = row.text("unit")
             text += f" (Unit: {unit})" if unit else ""
-        query = row.text("query")
-        text = query if query and query.strip() else text
+        query, asked = row.text("query"), "question"
+        if query and query.strip():
+            text, asked = query, "query"
         pictures = row.pictures(field := row.first("decoded_image", "image"))
         about = row.data.get("metadata")
         task = about.get("task") if isinstance(about, dict) and isinstance(about.get("task"), str) else None
         return Item(
             row.text("pid") or "", text, pictures, task, gold,
             source="mathvista", profile="mathvista", options=options, kind=kind, precision=precision,
-            images_field=field,
+            text_field=asked, images_field=field,
         )  # fmt: skip
 
     return read(files, convert)

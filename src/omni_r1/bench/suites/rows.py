@@ -4,7 +4,6 @@ import base64
 import binascii
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from omni_r1.bench.statistics import OVERALL
 from omni_r1.bench.suites.files import Files, rows
 from omni_r1.bench.suites.suite import Item
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 from omni_r1.generate.questions import LONGEST_PROMPT, MOST_IMAGES, Source, enter, id_of, short
 from omni_r1.perpo.grading.canonical import canonical
 from omni_r1.perpo.grading.choices import LETTERS, choice
@@ -121,7 +120,7 @@ def read(
             items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen, taken))
     if taken:
         told = f"{counted(len(taken), 'row')} called by their number, as their id is taken: {taken[0].message}"
-        print(f"omni-r1: warning: {files.name}: {told}", file=sys.stderr)
+        warn(f"{files.name}: {told}")
     if not items:
         raise InputError("no rows", file=files.paths[0] if len(files.paths) == 1 else files.name)
     return items
