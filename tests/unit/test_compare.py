@@ -143,6 +143,9 @@ def test_options_that_no_figure_depends_on_are_no_difference():
     other.options = dict.fromkeys(HOW, 2) | {"mode": "interleaved", "primary": "rule"}
     assert {"outfile", "retry_errors", "device", "judge_retries", "judge_price_in"} <= HOW
     assert changed_options([one, other]) == {"mode": ["text-only", "interleaved"]}
+    one.options["control_path"], other.options["control_path"] = "x", "y"  # its accuracy is one of the figures
+    assert changed_options([one, other]).pop("control_path") == ["x", "y"]
+    del one.options["control_path"], other.options["control_path"]
     for run in (one, other):  # here the judge's verdicts are the figures
         run.options["primary"] = "judge"
     assert changed_options([one, other]).keys() == {"mode", *JUDGE}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from PIL import Image as Picture
@@ -68,8 +69,7 @@ def opinion_into(record: dict[str, Any], opinion: Opinion | None, model: str | N
 
     A verdict that is missing then leaves `correct` None: it is counted, and never taken from the rule.
     """
-    told = opinion and {"correct": opinion.correct, "reason": opinion.reason, "asked": opinion.asked}
-    record["judge"] = told and told | {"model": model}
+    record["judge"] = opinion and asdict(opinion) | {"model": model}
     settle(record, record["judge"] if primary == "judge" and record["status"] != "error" else record["rule"])
 
 

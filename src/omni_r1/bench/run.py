@@ -46,10 +46,7 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     suite, endpoint = chosen(options), endpoint_of(options)
     same_data(folder, suite)
     items, several = {item.id: item for item in suite.questions}, options.num_samples > 1
-    there = [
-        key for key, record in folder.records.items() if not (options.retry_errors and record["status"] == "error")
-    ]
-    tasks = tasks_of(suite.questions, options, there)
+    tasks = tasks_of(suite.questions, options, folder.sound() if options.retry_errors else folder.records)
     model = open_backend(options) if tasks else None  # kept answers are graded without one
     if model is not None:
         room_for_an_image(model[0].vocabulary, sampling_of(options), begun=options.append_boi)

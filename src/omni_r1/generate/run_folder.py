@@ -21,7 +21,7 @@ from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
 from omni_r1.grammar import Grammar, images_whole
 from omni_r1.model import Omni
-from omni_r1.run_record import FIGURES, HOW, REPORT, RUN, SUMMARY, describe_run
+from omni_r1.run_record import FIGURES, HOW, LATER, REPORT, RUN, SUMMARY, describe_run
 from omni_r1.trajectory import Text
 
 RESULT = "result.json"  # of one row, in the row's own folder
@@ -57,7 +57,9 @@ class RunFolder:
         if going_on:
             self.before = self._options_before()
             for name, value in dataclasses.asdict(options).items():
-                if name not in HOW and self.before.get(name, value) != value:  # an option may be newer than the run
+                if name in HOW | LATER:
+                    continue
+                if self.before.get(name, value) != value:  # an option may be newer than the run
                     raise self.refused(name)
             self.log = AppendLog(self.path / log)
             self.records = {key_of(record): record for record in self.log.rows}
@@ -89,9 +91,13 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"cannot be written: {error}", file=self.path, field="output_dir") from error
 
+    def sound(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """The records that are no failed rows', by key."""
+        return {key: record for key, record in self.records.items() if record["status"] != "error"}
+
     def forget_errors(self) -> None:
         """Drop failed rows from the log, so that they are tried again."""
-        self._rewrite([record for record in self.log.rows if record["status"] != "error"])
+        self._rewrite([*self.sound().values()])
 
     def add(self, record: dict[str, Any]) -> None:
         self.log.append(record)

@@ -117,7 +117,9 @@ def read(
     for path in files.paths:
         for within, row in enumerate(rows(path, required, wanted), 1):
             number += 1
-            items.append(_item(row, number, {"file": path, "row": within}, files, convert, seen, taken))
+            item, twice = _item(row, number, {"file": path, "row": within}, files, convert, seen)
+            items.append(item)
+            taken += [twice] if twice else []
     if taken:
         told = f"{counted(len(taken), 'row')} called by their number, as their id is taken: {taken[0].message}"
         warn(f"{files.name}: {told}")
@@ -127,14 +129,9 @@ def read(
 
 
 def _item(
-    row: Any,
-    number: int,
-    where: dict[str, Any],
-    files: Files,
-    convert: Convert,
-    seen: dict[str, int],
-    taken: list[InputError],
-) -> Item:
+    row: Any, number: int, where: dict[str, Any], files: Files, convert: Convert, seen: dict[str, int]
+) -> tuple[Item, InputError | None]:
+    """The question of a row, and the error where its id was not free."""
     name = f"row {number}"
     columns = columns_of(row) if isinstance(row, dict) else {}
     try:
@@ -145,14 +142,12 @@ def _item(
         if item.task == OVERALL:
             raise InputError(f"{OVERALL!r} is the name of the whole", field="task")
         name, twice = enter(item.id or name, number, seen)
-        taken += [twice] if twice else []
-        return replace(item, id=name, row=number, where=where, columns=columns)
+        return replace(item, id=name, row=number, where=where, columns=columns), twice
     except InputError as error:
         name, twice = enter(name, number, seen)
-        taken += [twice] if twice else []
         located = InputError(error.message, field=error.field, **where)
         task, gold = told_by(columns)
-        return Item(name, task=task, gold=gold, error=located, row=number, where=where, columns=columns)
+        return Item(name, task=task, gold=gold, error=located, row=number, where=where, columns=columns), twice
 
 
 def told_by(columns: dict[str, Any]) -> tuple[str | None, str | None]:
