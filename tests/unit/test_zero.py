@@ -284,11 +284,20 @@ def test_a_row_that_cannot_be_drawn_is_dropped(run, tmp_path, monkeypatch):
 
 
 def test_no_more_rows_than_are_wanted(run, omni, tmp_path):
-    assert run(chains(tmp_path / "in", 12), tmp_path / "out", "--max-rows", "5") == 0
+    """The others are not read, and so are neither rejects nor told of."""
+    wanted = ("--max-rows", "5", "--max-rejects", "1")
+    assert run(chains(tmp_path / "in", 12), tmp_path / "out", *wanted) == 0
     assert len(TokenDataset(tmp_path / "out", omni.vocabulary)) == 5
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
-    assert counts["written"] == 5 and counts["rejected"] == {"not-wanted": 1, "empty-answer": 2}
-    assert counts["read"] == 8  # in chunks of four
+    assert counts["written"] == 5 and counts["read"] == 6 and counts["rejected"] == {"empty-answer": 1}
+    log = [json.loads(line) for line in (tmp_path / "out" / "progress.jsonl").open()]
+    assert [line["position"] for line in log] == [[0, 4], [0, 6]]  # rows are drawn in chunks of four
+    assert all(each["written"] for each in drawings(tmp_path / "out"))
+    folder = shutil.copytree(tmp_path / "out", tmp_path / "killed")
+    (folder / "manifest.json").unlink()
+    (folder / "progress.jsonl").write_text(json.dumps(log[0]) + "\n")
+    assert run(tmp_path / "in" / "rows.jsonl", folder, *wanted) == 0
+    assert content(folder) == content(tmp_path / "out")
 
 
 def test_files_of_others_are_left_alone(run, tmp_path, capsys):

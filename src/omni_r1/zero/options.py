@@ -20,7 +20,7 @@ class BootstrapOptions:
     split: str = option("train", help="split to read of parquet and of the hub")
     revision: str | None = option(None, help="commit, tag or branch of a data set of the hub; none is its newest")
     limit: int | None = option(None, help="only the first so many rows of each config or file")
-    max_rows: int | None = option(None, help="end when so many rows are written")
+    max_rows: int | None = option(None, help="end when so many rows are written; rows behind them are not read")
     template: Template = option("plain", help="how a row is laid out that is written")
     draw_as: Literal["trace", "caption"] = option(
         "trace", help="what a step is drawn below: the row as it is written, or the question's pictures and captions"
