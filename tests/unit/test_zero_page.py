@@ -53,6 +53,18 @@ def test_what_was_dropped_is_shown_too(folder, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_row_whose_id_comes_again_keeps_its_own_reason(folder, tmp_path, capsys):
+    source = chains(tmp_path / "in", 3)
+    source.write_text(source.read_text() + source.read_text().splitlines()[1] + "\n")
+    words = ["bootstrap", "--input", str(source), "--format", "jsonl", "--model-path", str(folder.parent / "model")]
+    assert main([*words, "--output-path", str(tmp_path / "out"), "--min-confidence", "0"]) == 2
+    assert main(["report", "--run-dir", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "dropped: duplicate-id" in page and "<h2>Dropped: duplicate-id" not in page
+    assert "<h2>Dropped: unsure" in page and "Rows: 2." in page
+    capsys.readouterr()
+
+
 def test_a_damaged_line_is_named(folder, tmp_path, capsys):
     file = folder / "drawings" / "00000.jsonl"
     before = file.read_text()

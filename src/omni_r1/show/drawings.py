@@ -81,7 +81,9 @@ def page(run_dir: Path) -> str:
     run, manifest = read_object(run_dir / RUN), read_object(run_dir / MANIFEST)
     log = list(whole_rows(run_dir / LOG))
     rejects = [reject for line in log for reject in line["rejects"]]
-    reasons = {str(reject["id"]): str(reject["reason"]) for reject in rejects}
+    reasons: dict[str, str] = {}
+    for reject in rejects:  # of rows of one id only the first is drawn
+        reasons.setdefault(str(reject["id"]), str(reject["reason"]))
     wrote = sum(line["rows"] for line in log)
     by_row: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((run_dir / DRAWINGS).glob("*.jsonl")):
