@@ -386,6 +386,10 @@ def test_no_drawing_of_a_step_is_read(run, tmp_path):
     [
         ({"candidates": 2}, "candidates"),
         ({"min_votes": 1.5}, "min_votes"),
+        ({"max_flat": -0.1}, "max_flat"),
+        ({"min_changed": float("nan")}, "min_changed"),
+        ({"min_confidence": 0.5}, "min_confidence"),
+        ({"min_agreement": float("inf")}, "min_agreement"),
         ({"max_steps": 0}, "max_steps"),
         ({"draw_as": "caption", "min_answer_gain": 0.0}, "min_answer_gain"),
         ({"draw_as": "caption", "choose_by": "answer"}, "choose_by"),
