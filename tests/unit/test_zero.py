@@ -266,6 +266,19 @@ def test_an_answer_that_nothing_equals_is_not_drawn_for(run, tmp_path):
     assert [each["reason"] for each in rejects if each["id"] in "ab"] == ["answer-ungradable"] * 2
 
 
+def test_a_rationale_that_is_laid_out_already_is_not_drawn_for(run, omni, tmp_path):
+    said = ["I look.\nI see.\nFinal Answer: red", "<answer>red</answer> it is.\nI look at it.", "I see <image> there."]
+    rows = [
+        {"id": i, "prompt": "Which?", "rationale": text, "answer": "red"} for i, text in zip("abc", said, strict=True)
+    ]
+    assert run(write_lines(tmp_path / "rows.jsonl", rows), tmp_path / "out") == 0
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    assert [(each["id"], each["reason"]) for each in rejects] == [("b", "marked-up"), ("c", "marked-up")]
+    row = TokenDataset(tmp_path / "out", omni.vocabulary)[0]
+    first = int((row["labels"] != -100).int().argmax())
+    assert omni.vocabulary.parse(row["input_ids"].tolist(), first).response_text.count("red") == 1
+
+
 def test_a_row_that_cannot_be_drawn_is_dropped(run, tmp_path, monkeypatch):
     source, real = chains(tmp_path / "in", 6), zero.draw
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from omni_r1.zero.split import chosen_letter, concludes, reaches, split
+from omni_r1.zero.split import chosen_letter, concludes, markup, reaches, split
 
 CASES = {
     "labels": (
@@ -140,6 +140,34 @@ def test_what_concludes():
     assert concludes("Therefore (B) fits.") and concludes("The correct answer: 42")
     assert not concludes("The correct tool is a lever.") and not concludes("Compare (A) with (B).")
     assert not concludes("The answer is " + "long " * 80)
+
+
+@pytest.mark.parametrize(
+    "line", ["Final Answer: red", "**Answer:** 5", "#### 5", "Answer: 5", "**Final Answer**: 5", "**Final Answer:**\n5"]
+)
+@pytest.mark.parametrize(
+    "steps", ["I look there.\nI see it now.\n", "THOUGHT 1: I look there.\nTHOUGHT 2: I see it now.\n"]
+)
+def test_a_final_answer_line_is_not_written_a_second_time(steps, line):
+    without, found = split(steps, 20), split(steps + line, 20)
+    assert len(without.steps) == 2 and found == without
+    announced = split(f"{steps}So the answer is red.\n{line}", 20)
+    assert (announced.steps, announced.conclusion) == (without.steps, "So the answer is red.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I look. Final Answer: red.\nI look at it again.",
+        "Final Answer: red",  # all there is is a step
+        "<think>I look at it.</think>\n<answer>red</answer>",
+        "I look at it.\nThe answer is <reserved12866>red<reserved12867>",
+        "I look at <image> here.",
+    ],
+)
+def test_what_is_laid_out_already_is_told(text):
+    assert markup(split(text, 20))
+    assert not markup(split("I look: 3 < 5 > 4.\nThe final answer: red.", 20))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from omni_r1.zero.choose import changed, choose, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw, lead_of, trace
 from omni_r1.zero.options import BootstrapOptions
 from omni_r1.zero.perception import Calibration, calibrate
-from omni_r1.zero.split import reaches, split
+from omni_r1.zero.split import markup, reaches, split
 from omni_r1.zero.validate import validate
 
 SCORES = ("confidence", "votes", "changed", "perception", "agreement", "answer_gain")
@@ -111,6 +111,8 @@ class Bootstrapper:
         chain = split(said, self.options.max_steps)
         if not chain.steps:
             raise RowError("no-rationale", "has no reasoning", "rationale")
+        if found := markup(chain):
+            raise RowError("marked-up", f"has {found!r}, which is of the layout around it", "rationale")
         if self.reaching and not reaches(said, sample.answer, sample.choices):
             raise RowError("answer-not-reached", f"does not come to {sample.answer!r}", "rationale")
         blank = Image((0,) * self.vocabulary.image_length)
