@@ -197,3 +197,25 @@ def test_reaching_the_answer_without_choices():
         and reaches("(B)", "B", ["x", "y"])
         and not reaches("(A)", "B", ["x", "y"])
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "not_said"),
+    [
+        ("A", ["So (A).", "It is option A.", "The answer is A", "Answer: **A**", "I look.\nA", "A is correct."], []),
+        ("A", [], ["A boat is there.", "It is a boat: the answer is a boat.", "Plan A fails.", "the answer is (B)"]),
+        ("(B)", ["the answer is B.", "(B) fits", "[Answer] B"], ["Take vitamin B."]),
+        ("x", ["So the answer is x."], ["The x axis."]),
+        (
+            "3",
+            ["It is 3.", "x=3, so", "$3$", "(3)", "2+1=3"],
+            ["3.5", "-3", "−3", "13", "3,000", "1,3", ".3", "1/3", "3/4"],
+        ),
+        ("-3", ["So it is -3.", "x=−3"], ["it is 3", "8-3", "-3.5", "-30"]),
+        ("3.5", ["is 3.5 cm", "is 3.5."], ["13.5", "3.55", "-3.5", "3.5.1"]),
+        ("3 cm", ["is 3 cm long"], ["is 1.3 cm", "-3 cm", "3 cmx"]),
+    ],
+)
+def test_numbers_stand_alone_and_letters_are_named(answer, said, not_said):
+    assert [text for text in said if not reaches(text, answer, ())] == []
+    assert [text for text in not_said if reaches(text, answer, ())] == []

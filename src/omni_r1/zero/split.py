@@ -38,6 +38,11 @@ MARKUP = re.compile(  # what a trajectory is laid out with, by its own names and
     rf"</?(?:think|thinking|answer|s|pad|eoss|image)>|<(?:racm3:break|reserved\d+|image_\d+)>|{FINAL_ANSWER}"
 )
 INFERRED = re.compile(r"^(?:so|therefore|thus|hence|consequently|in conclusion|in summary)\b", re.IGNORECASE)
+LETTER = re.compile(r"\(?([A-Za-z])[.)]?")
+NAMED = (  # a letter as an answer, in its own case: the article is none
+    r"\({0}\)|^[\W_]*{0}[\W_]*$|(?:\b(?i:options?|choice|answer|letter)\]?(?:\s+(?i:is|of))?|=)[\s:\"'(*_$]*{0}(?![\w'’-])"
+    r"|(?<![\w'’-]){0}[\"')*_]*\s+(?i:is\s+(?:the\s+)?(?:correct|right|answer))\b"
+)
 LONGEST_CONCLUSION = 300  # characters
 
 
@@ -208,7 +213,13 @@ def chosen_letter(rationale: str, choices: Sequence[str]) -> str | None:
 
 def reaches(rationale: str, answer: str, choices: Sequence[str]) -> bool:
     """Whether a rationale comes to the gold answer: its letter by `chosen_letter`; without choices, the answer occurs
-    in it as words of its own, in whatever case."""
+    in it as words of its own, in whatever case. A number is then no part of a longer one, its sign included, and a
+    single letter is named as one: `(A)`, `option A`, `the answer is A`."""
     if choices:
         return chosen_letter(rationale, choices) == answer
-    return re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", rationale, re.IGNORECASE) is not None
+    said, answer = rationale.replace("−", "-"), answer.strip().replace("−", "-")
+    if letter := LETTER.fullmatch(answer):
+        return re.search(NAMED.format(letter[1]), said, re.MULTILINE) is not None
+    before = r"(?<![\w.\-/])(?<!\d,)" if answer[:1].isdigit() else r"(?<!\w)"
+    behind = r"(?![\w/]|[.,]\d)" if answer[-1:].isdigit() else r"(?!\w)"
+    return re.search(f"{before}{re.escape(answer)}{behind}", said, re.IGNORECASE) is not None
