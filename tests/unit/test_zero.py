@@ -266,6 +266,19 @@ def test_an_answer_that_nothing_equals_is_not_drawn_for(run, tmp_path):
     assert [each["reason"] for each in rejects if each["id"] in "ab"] == ["answer-ungradable"] * 2
 
 
+def test_a_rationale_that_is_laid_out_already_is_not_drawn_for(run, omni, tmp_path):
+    said = ["I look.\nI see.\nFinal Answer: red", "<answer>red</answer> it is.\nI look at it.", "I see <image> there."]
+    rows = [
+        {"id": i, "prompt": "Which?", "rationale": text, "answer": "red"} for i, text in zip("abc", said, strict=True)
+    ]
+    assert run(write_lines(tmp_path / "rows.jsonl", rows), tmp_path / "out") == 0
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    assert [(each["id"], each["reason"]) for each in rejects] == [("b", "marked-up"), ("c", "marked-up")]
+    row = TokenDataset(tmp_path / "out", omni.vocabulary)[0]
+    first = int((row["labels"] != -100).int().argmax())
+    assert omni.vocabulary.parse(row["input_ids"].tolist(), first).response_text.count("red") == 1
+
+
 def test_a_row_that_cannot_be_drawn_is_dropped(run, tmp_path, monkeypatch):
     source, real = chains(tmp_path / "in", 6), zero.draw
 
@@ -284,11 +297,20 @@ def test_a_row_that_cannot_be_drawn_is_dropped(run, tmp_path, monkeypatch):
 
 
 def test_no_more_rows_than_are_wanted(run, omni, tmp_path):
-    assert run(chains(tmp_path / "in", 12), tmp_path / "out", "--max-rows", "5") == 0
+    """The others are not read, and so are neither rejects nor told of."""
+    wanted = ("--max-rows", "5", "--max-rejects", "1")
+    assert run(chains(tmp_path / "in", 12), tmp_path / "out", *wanted) == 0
     assert len(TokenDataset(tmp_path / "out", omni.vocabulary)) == 5
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
-    assert counts["written"] == 5 and counts["rejected"] == {"not-wanted": 1, "empty-answer": 2}
-    assert counts["read"] == 8  # in chunks of four
+    assert counts["written"] == 5 and counts["read"] == 6 and counts["rejected"] == {"empty-answer": 1}
+    log = [json.loads(line) for line in (tmp_path / "out" / "progress.jsonl").open()]
+    assert [line["position"] for line in log] == [[0, 4], [0, 6]]  # rows are drawn in chunks of four
+    assert all(each["written"] for each in drawings(tmp_path / "out"))
+    folder = shutil.copytree(tmp_path / "out", tmp_path / "killed")
+    (folder / "manifest.json").unlink()
+    (folder / "progress.jsonl").write_text(json.dumps(log[0]) + "\n")
+    assert run(tmp_path / "in" / "rows.jsonl", folder, *wanted) == 0
+    assert content(folder) == content(tmp_path / "out")
 
 
 def test_files_of_others_are_left_alone(run, tmp_path, capsys):
@@ -377,6 +399,10 @@ def test_no_drawing_of_a_step_is_read(run, tmp_path):
     [
         ({"candidates": 2}, "candidates"),
         ({"min_votes": 1.5}, "min_votes"),
+        ({"max_flat": -0.1}, "max_flat"),
+        ({"min_changed": float("nan")}, "min_changed"),
+        ({"min_confidence": 0.5}, "min_confidence"),
+        ({"min_agreement": float("inf")}, "min_agreement"),
         ({"max_steps": 0}, "max_steps"),
         ({"draw_as": "caption", "min_answer_gain": 0.0}, "min_answer_gain"),
         ({"draw_as": "caption", "choose_by": "answer"}, "choose_by"),

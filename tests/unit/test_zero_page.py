@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from omni_r1.cli import main
+from omni_r1.show.drawings import Sheet
 from tiny import write_checkpoint
 from zero_rows import chains, drawings
 
@@ -48,8 +49,43 @@ def test_what_was_dropped_is_shown_too(folder, tmp_path, capsys):
     assert main([*words, str(tmp_path / "none"), "--min-confidence", "0"]) == 2
     assert main(["report", "--run-dir", str(tmp_path / "none")]) == 0
     page = (tmp_path / "none" / "report.html").read_text()
-    assert "0 of 6 rows have a drawing" in page and "It is not finished" in page
+    assert "0 of 6 rows have a drawing" in page and "It ended with every row dropped" in page
+    (tmp_path / "none" / "rejects.jsonl").unlink()  # as where it was killed
+    assert main(["report", "--run-dir", str(tmp_path / "none")]) == 0
+    page = (tmp_path / "none" / "report.html").read_text()
+    assert "It is not finished" in page
     assert "<h2>Dropped: unsure" in page and "<h2>Written" not in page
+    capsys.readouterr()
+
+
+class Blank(Sheet):
+    def __init__(self) -> None:
+        pass
+
+    def picture(self, codes, about) -> str:
+        return "<img>"
+
+
+def test_drawings_of_a_step_are_alternatives():
+    def line(step, **more):
+        return {"step": step, "words": "I look.", "codes": [], "scores": {"confidence": -0.0}} | more
+
+    lines = [line(1, taken=True), line(1), line(1, reason="copy"), line(2, taken=True)]
+    row = Blank().row({"id": "a", "question": "Which?", "answer": "red", "pictures": [[]]}, lines)
+    assert row.count("<li") == 3 and row.count("<img>") == 5  # an arrow is before each panel but the first
+    assert [row.count(f'"candidate {kind}"') for kind in ("right", "other", "wrong")] == [2, 1, 1]
+    assert "<dd>0</dd>" in row and "-0" not in row
+
+
+def test_a_row_whose_id_comes_again_keeps_its_own_reason(folder, tmp_path, capsys):
+    source = chains(tmp_path / "in", 3)
+    source.write_text(source.read_text() + source.read_text().splitlines()[1] + "\n")
+    words = ["bootstrap", "--input", str(source), "--format", "jsonl", "--model-path", str(folder.parent / "model")]
+    assert main([*words, "--output-path", str(tmp_path / "out"), "--min-confidence", "0"]) == 2
+    assert main(["report", "--run-dir", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "dropped: duplicate-id" in page and "<h2>Dropped: duplicate-id" not in page
+    assert "<h2>Dropped: unsure" in page and "Rows: 2." in page
     capsys.readouterr()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from omni_r1.zero.split import chosen_letter, concludes, reaches, split
+from omni_r1.zero.split import chosen_letter, concludes, markup, reaches, split
 
 CASES = {
     "labels": (
@@ -143,6 +143,34 @@ def test_what_concludes():
 
 
 @pytest.mark.parametrize(
+    "line", ["Final Answer: red", "**Answer:** 5", "#### 5", "Answer: 5", "**Final Answer**: 5", "**Final Answer:**\n5"]
+)
+@pytest.mark.parametrize(
+    "steps", ["I look there.\nI see it now.\n", "THOUGHT 1: I look there.\nTHOUGHT 2: I see it now.\n"]
+)
+def test_a_final_answer_line_is_not_written_a_second_time(steps, line):
+    without, found = split(steps, 20), split(steps + line, 20)
+    assert len(without.steps) == 2 and found == without
+    announced = split(f"{steps}So the answer is red.\n{line}", 20)
+    assert (announced.steps, announced.conclusion) == (without.steps, "So the answer is red.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I look. Final Answer: red.\nI look at it again.",
+        "Final Answer: red",  # all there is is a step
+        "<think>I look at it.</think>\n<answer>red</answer>",
+        "I look at it.\nThe answer is <reserved12866>red<reserved12867>",
+        "I look at <image> here.",
+    ],
+)
+def test_what_is_laid_out_already_is_told(text):
+    assert markup(split(text, 20))
+    assert not markup(split("I look: 3 < 5 > 4.\nThe final answer: red.", 20))
+
+
+@pytest.mark.parametrize(
     ("rationale", "letter"),
     [
         ("(A) is wrong.\n(B) ice is correct answer", "B"),
@@ -169,3 +197,25 @@ def test_reaching_the_answer_without_choices():
         and reaches("(B)", "B", ["x", "y"])
         and not reaches("(A)", "B", ["x", "y"])
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "not_said"),
+    [
+        ("A", ["So (A).", "It is option A.", "The answer is A", "Answer: **A**", "I look.\nA", "A is correct."], []),
+        ("A", [], ["A boat is there.", "It is a boat: the answer is a boat.", "Plan A fails.", "the answer is (B)"]),
+        ("(B)", ["the answer is B.", "(B) fits", "[Answer] B"], ["Take vitamin B."]),
+        ("x", ["So the answer is x."], ["The x axis."]),
+        (
+            "3",
+            ["It is 3.", "x=3, so", "$3$", "(3)", "2+1=3"],
+            ["3.5", "-3", "−3", "13", "3,000", "1,3", ".3", "1/3", "3/4"],
+        ),
+        ("-3", ["So it is -3.", "x=−3"], ["it is 3", "8-3", "-3.5", "-30"]),
+        ("3.5", ["is 3.5 cm", "is 3.5."], ["13.5", "3.55", "-3.5", "3.5.1"]),
+        ("3 cm", ["is 3 cm long"], ["is 1.3 cm", "-3 cm", "3 cmx"]),
+    ],
+)
+def test_numbers_stand_alone_and_letters_are_named(answer, said, not_said):
+    assert [text for text in said if not reaches(text, answer, ())] == []
+    assert [text for text in not_said if reaches(text, answer, ())] == []

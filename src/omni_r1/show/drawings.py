@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import torch
 
-from omni_r1.data.token_folder import LOG
+from omni_r1.data.token_folder import LOG, REJECTS
 from omni_r1.errors import InputError
 from omni_r1.files import whole_rows, write_atomic
 from omni_r1.model import Omni, load
@@ -35,17 +37,23 @@ class Sheet:
         ids = self.omni.vocabulary.codes_to_tokens(torch.tensor([codes]))
         return as_data(self.omni.decode(ids)[0], about, WIDTH)
 
+    def step(self, lines: Sequence[dict[str, Any]]) -> str:
+        """The drawings of one step below each other, its words above them."""
+        first = lines[0]
+        drawn = "".join(map(self.drawing, lines))
+        return panel("", prose(f"{first['step']}. {first['words']}"), f'<div class="candidates">{drawn}</div>')
+
     def drawing(self, line: dict[str, Any]) -> str:
-        """A drawing, its words above it, and what it scored below."""
-        scores = "".join(f"<div><dt>{escape(k)}</dt><dd>{float(v):.3g}</dd></div>" for k, v in line["scores"].items())
-        verdict = "right" if line.get("taken") else "wrong"
-        reason = line.get("reason") or ("taken" if line.get("taken") else "another was taken")
-        return panel(
-            f"step {verdict}",
-            prose(f"{line['step']}. {line['words']}"),
-            self.picture(line["codes"], f"drawing of step {line['step']}"),
-            f'<b>{escape(reason)}</b><dl class="scores">{scores}</dl>',
+        """A drawing and what it scored. That another was taken is no fault."""
+        scores = "".join(
+            f"<div><dt>{escape(k)}</dt><dd>{float(v) + 0:.3g}</dd></div>"  # -0.0 + 0 is 0
+            for k, v in line["scores"].items()
         )
+        reason = line.get("reason") or ("taken" if line.get("taken") else "another was taken")
+        verdict = "wrong" if line.get("reason") else "right" if line.get("taken") else "other"
+        picture = self.picture(line["codes"], f"drawing of step {line['step']}")
+        note = f'<div class="note"><b>{escape(reason)}</b><dl class="scores">{scores}</dl></div>'
+        return f'<div class="candidate {verdict}">{picture}{note}</div>'
 
     def row(self, question: dict[str, Any], lines: Sequence[dict[str, Any]]) -> str:
         """A row's question and drawings of its steps. Raises InputError where a line is not of this checkpoint."""
@@ -54,7 +62,8 @@ class Sheet:
                 panel("given", "The picture", self.picture(codes, "picture of the question"))
                 for codes in question["pictures"]
             ]
-            panels = "".join([*given, *map(self.drawing, lines)])
+            panels = "".join(given)
+            panels += "".join(self.step(list(group)) for _, group in groupby(lines, key=itemgetter("step")))
             asked, answer = escape(question["question"].replace(IMAGE_MARK, " ").strip()), escape(question["answer"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"is no drawing: {error!r}", field=str(question.get("id"))) from error
@@ -81,7 +90,9 @@ def page(run_dir: Path) -> str:
     run, manifest = read_object(run_dir / RUN), read_object(run_dir / MANIFEST)
     log = list(whole_rows(run_dir / LOG))
     rejects = [reject for line in log for reject in line["rejects"]]
-    reasons = {str(reject["id"]): str(reject["reason"]) for reject in rejects}
+    reasons: dict[str, str] = {}
+    for reject in rejects:  # of rows of one id only the first is drawn
+        reasons.setdefault(str(reject["id"]), str(reject["reason"]))
     wrote = sum(line["rows"] for line in log)
     by_row: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((run_dir / DRAWINGS).glob("*.jsonl")):
@@ -103,11 +114,12 @@ def page(run_dir: Path) -> str:
     styles = ("report.css", "drawings.css")
     style = "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
     checked = manifest.get("validated")
-    passed = (
-        f"{checked['passed']:,} of {checked['rows']:,} passed when they were looked through again."
-        if checked
-        else "<b>It is not finished</b>: nothing was looked through again."
-    )
+    if checked:
+        passed = f"{checked['passed']:,} of {checked['rows']:,} passed when they were looked through again."
+    elif not wrote and (run_dir / REJECTS).exists():  # listed at the end, when all was read
+        passed = "<b>It ended with every row dropped</b>: there is nothing to train on."
+    else:
+        passed = "<b>It is not finished</b>: nothing was looked through again."
     drawn = Counter(str(line.get("reason") or "sound") for lines in by_row.values() for line in lines)
     said = ", ".join(f"{reason} {count:,}" for reason, count in drawn.most_common())
     return Template((HERE / "training.html").read_text(encoding="utf-8")).substitute(

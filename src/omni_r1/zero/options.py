@@ -1,11 +1,24 @@
 """The options of `omni-r1 bootstrap`. As `omni_r1.options` this imports nothing heavy."""
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
 from omni_r1.errors import InputError
 from omni_r1.option_parser import option
 from omni_r1.options import SHIPPED, Dtype, Engine, GenerateOptions, Template, at_least
+
+SHARE = (0.0, 1.0, "a share, from 0 to 1")
+DIFFERENCE = (-sys.float_info.max, sys.float_info.max, "a number of nats")
+RANGES = {
+    "max_flat": SHARE,
+    "min_perception": SHARE,
+    "min_changed": SHARE,
+    "min_votes": SHARE,
+    "min_confidence": (-sys.float_info.max, 0.0, "a mean log-prob, which is never above 0"),
+    "min_agreement": DIFFERENCE,
+    "min_answer_gain": DIFFERENCE,
+}
 
 
 @dataclass
@@ -20,7 +33,7 @@ class BootstrapOptions:
     split: str = option("train", help="split to read of parquet and of the hub")
     revision: str | None = option(None, help="commit, tag or branch of a data set of the hub; none is its newest")
     limit: int | None = option(None, help="only the first so many rows of each config or file")
-    max_rows: int | None = option(None, help="end when so many rows are written")
+    max_rows: int | None = option(None, help="end when so many rows are written; rows behind them are not read")
     template: Template = option("plain", help="how a row is laid out that is written")
     draw_as: Literal["trace", "caption"] = option(
         "trace", help="what a step is drawn below: the row as it is written, or the question's pictures and captions"
@@ -48,7 +61,9 @@ class BootstrapOptions:
     min_changed: float | None = option(
         None, help="drop drawings that differ in less than this share of codes from a picture or drawing before them"
     )
-    min_confidence: float | None = option(None, help="drop drawings of a mean log-prob below this, in nats a code")
+    min_confidence: float | None = option(
+        None, help="drop drawings of a mean log-prob below this, at most 0, in nats a code"
+    )
     min_votes: float | None = option(None, help="drop drawings that are a smaller share of their step's candidates")
     min_agreement: float | None = option(
         None, help="drop drawings that their words make less likely than this, in nats a code more than without words"
@@ -72,13 +87,13 @@ class BootstrapOptions:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "limit", "max_rows", "max_steps", "max_length", "candidates", "chunk_size")
-        at_least(self, 0, "seed", "max_flat", "min_perception", "min_changed", "min_votes", "max_rejects", "top_k")
-        at_least(self, 0, "guidance_scale")
+        at_least(self, 0, "seed", "max_rejects", "top_k", "guidance_scale")
         if not all(self.config_names):
             raise InputError(f"a name is missing in {self.configs!r}", field="configs")
-        for name in ("max_flat", "min_perception", "min_changed", "min_votes"):
-            if (getattr(self, name) or 0) > 1:
-                raise InputError(f"is a share, at most 1, not {getattr(self, name)}", field=name)
+        for name, (least, most, what) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:  # nan is in no range
+                raise InputError(f"is {what}, not {value}", field=name)
         if self.candidates > 1 and not self.do_sample:
             raise InputError("needs do_sample: greedy decoding gives one drawing every time", field="candidates")
         if self.asking_for_answers and self.draw_as == "caption":

@@ -38,7 +38,7 @@ from omni_r1.zero.choose import changed, choose, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw, lead_of, trace
 from omni_r1.zero.options import BootstrapOptions
 from omni_r1.zero.perception import Calibration, calibrate
-from omni_r1.zero.split import reaches, split
+from omni_r1.zero.split import markup, reaches, split
 from omni_r1.zero.validate import validate
 
 SCORES = ("confidence", "votes", "changed", "perception", "agreement", "answer_gain")
@@ -80,20 +80,22 @@ class Bootstrapper:
 
     def chunk(
         self, items: Iterable[Sample | Reject], most: int
-    ) -> tuple[list[TokenRow], list[Reject], list[dict[str, Any]]]:
-        """What became of some rows, in their order: those to write, `most` of them, rejects, and what is told of each
-        drawing."""
+    ) -> tuple[list[TokenRow], list[Reject], list[dict[str, Any]], int]:
+        """What became of some rows, in their order: those to write, rejects, and what is told of each drawing; and how
+        many rows that is of: what stands behind the last of `most` rows to write counts as not read."""
         outcomes: list[Begun | Reject] = [self._begun(item) for item in items]
         rows = [each for each in outcomes if isinstance(each, Begun)]
         self._see(rows)
         while drawing := [each for each in rows if not each.reject and len(each.row.drawings) < len(each.row.steps)]:
             self._round(drawing)
-        for each in [each for each in rows if not each.reject][most:]:
-            each.drop("not-wanted", f"there are {self.options.max_rows} rows already")
+        kept = [place for place, each in enumerate(outcomes) if isinstance(each, Begun) and not each.reject]
+        if len(kept) >= most:
+            outcomes = outcomes[: kept[most - 1] + 1]
+            rows = [each for each in outcomes if isinstance(each, Begun)]
         written = [self._written(each) for each in rows if not each.reject]
         rejects = [each if isinstance(each, Reject) else each.reject for each in outcomes]
         told = [line | {"written": each.reject is None} for each in rows for line in each.told]
-        return written, [reject for reject in rejects if reject is not None], told
+        return written, [reject for reject in rejects if reject is not None], told, len(outcomes)
 
     def _begun(self, item: Sample | Reject) -> "Begun | Reject":
         """A row with its steps, its pictures not looked at yet; or why it cannot be used."""
@@ -109,6 +111,8 @@ class Bootstrapper:
         chain = split(said, self.options.max_steps)
         if not chain.steps:
             raise RowError("no-rationale", "has no reasoning", "rationale")
+        if found := markup(chain):
+            raise RowError("marked-up", f"has {found!r}, which is of the layout around it", "rationale")
         if self.reaching and not reaches(said, sample.answer, sample.choices):
             raise RowError("answer-not-reached", f"does not come to {sample.answer!r}", "rationale")
         blank = Image((0,) * self.vocabulary.image_length)
@@ -284,9 +288,9 @@ def _fill(
             chunk = list(islice(items, options.chunk_size))
             if not chunk:
                 break
-            rows, rejects, told = bootstrapper.chunk((item for _, item in chunk), left)
-            folder.add(rows, rejects, chunk[-1][0], told)
-            bar.update(len(chunk))
+            rows, rejects, told, used = bootstrapper.chunk((item for _, item in chunk), left)
+            folder.add(rows, rejects, chunk[used - 1][0], told)
+            bar.update(used)
 
 
 def _finish(folder: TokenFolder, source: Source, omni: Omni, options: BootstrapOptions) -> None:

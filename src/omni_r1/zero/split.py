@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from omni_r1.trajectory import FINAL_ANSWER
+
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 LABEL = re.compile(  # at the begin of a line or behind a sentence; what follows it is set apart, or begins one
     rf"(?:^|(?<=[.!?:;]\s))[*#_ \t]*(?:thought|step)\s+(\d{{1,3}}|N|{'|'.join(WORDS)})\s*[*_]*"
@@ -28,7 +30,19 @@ CHOICE = re.compile(r"\(([A-Z])\)")
 CLOSING = re.compile(r"\b(?:answer|correct)\b", re.IGNORECASE)
 CHOICES = re.compile(r"\b(?:choices|options|answers)\b[^.\n]*:\s*$", re.IGNORECASE)
 ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s*(?:is\b|:)", re.I)
+ANSWER_LINE = re.compile(  # `Final Answer: 5`, `**Answer:** 5`, `#### 5`: what is written behind the steps anyway
+    r"^(?:[*_#>\s]*(?:final\s+)?answer\s*[*_]*\s*:|####(?!#))\s*[*_]*\s*\S.{0,100}$", re.IGNORECASE
+)
+ANSWER_BELOW = re.compile(r"^([*_#> \t]*(?:final\s+)?answer[ \t*_]*:[*_ \t]*)\n\s*(?=\S+[^\n]*\Z)", re.I | re.M)
+MARKUP = re.compile(  # what a trajectory is laid out with, by its own names and by those of others
+    rf"</?(?:think|thinking|answer|s|pad|eoss|image)>|<(?:racm3:break|reserved\d+|image_\d+)>|{FINAL_ANSWER}"
+)
 INFERRED = re.compile(r"^(?:so|therefore|thus|hence|consequently|in conclusion|in summary)\b", re.IGNORECASE)
+LETTER = re.compile(r"\(?([A-Za-z])[.)]?")
+NAMED = (  # a letter as an answer, in its own case: the article is none
+    r"\({0}\)|^[\W_]*{0}[\W_]*$|(?:\b(?i:options?|choice|answer|letter)\]?(?:\s+(?i:is|of))?|=)[\s:\"'(*_$]*{0}(?![\w'’-])"
+    r"|(?<![\w'’-]){0}[\"')*_]*\s+(?i:is\s+(?:the\s+)?(?:correct|right|answer))\b"
+)
 LONGEST_CONCLUSION = 300  # characters
 
 
@@ -43,15 +57,17 @@ class Chain:
 def split(rationale: str, most: int) -> Chain:
     """The steps of a rationale, at most so many: neighbours are put together where there are more.
 
-    A step is one line. Nothing that is said is lost but labels, numbers and bullets. What only announces the answer at
-    the end is no step, unless it is all there is. No steps for an empty rationale.
+    A step is one line. Nothing that is said is lost but labels, numbers, bullets, and a line at the end that is only
+    `Final Answer: ...`: the answer is written there in any case. What only announces the answer at the end is no step,
+    unless it is all there is. No steps for an empty rationale.
     """
     pieces, conclusion = _pieces(rationale), list[str]()
     while pieces:
         *rest, last = _sentences(pieces[-1])
         if not concludes(last) or not (rest or len(pieces) > 1):
             break
-        conclusion.insert(0, last)
+        if not ANSWER_LINE.match(last):
+            conclusion.insert(0, last)
         pieces[-1:] = [left] if (left := " ".join(rest)) else []
         if len(pieces) > 1 and 0 < len(left.split()) < FEWEST_WORDS:
             pieces[-2:] = [f"{pieces[-2]} {left}"]
@@ -62,13 +78,20 @@ def concludes(piece: str) -> bool:
     """Whether words only say which answer it is: there is nothing in them to draw."""
     if len(piece) > LONGEST_CONCLUSION:
         return False
-    if ANNOUNCED.search(piece):
+    if ANNOUNCED.search(piece) or ANSWER_LINE.match(piece):
         return True
     return bool(CHOICE.search(piece)) and bool(CLOSING.search(piece) or INFERRED.match(piece))
 
 
+def markup(chain: Chain) -> str | None:
+    """What in a chain is no words of it but the layout of a trajectory, which would have two of it."""
+    found = MARKUP.search("\n".join([*chain.steps, chain.conclusion]))
+    return found[0] if found else None
+
+
 def _pieces(text: str) -> list[str]:
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = ANSWER_BELOW.sub(r"\1 ", text)
     for found in (_labels(text), _counting(NUMBER_ON_LINE, text), _counting(NUMBER_IN_LINE, text)):
         if found and not CHOICES.search(text[: found[0].start()]):
             return [line for piece in _cut(text, found) if (line := _one_line(piece))]
@@ -190,7 +213,13 @@ def chosen_letter(rationale: str, choices: Sequence[str]) -> str | None:
 
 def reaches(rationale: str, answer: str, choices: Sequence[str]) -> bool:
     """Whether a rationale comes to the gold answer: its letter by `chosen_letter`; without choices, the answer occurs
-    in it as words of its own, in whatever case."""
+    in it as words of its own, in whatever case. A number is then no part of a longer one, its sign included, and a
+    single letter is named as one: `(A)`, `option A`, `the answer is A`."""
     if choices:
         return chosen_letter(rationale, choices) == answer
-    return re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", rationale, re.IGNORECASE) is not None
+    said, answer = rationale.replace("−", "-"), answer.strip().replace("−", "-")
+    if letter := LETTER.fullmatch(answer):
+        return re.search(NAMED.format(letter[1]), said, re.MULTILINE) is not None
+    before = r"(?<![\w.\-/])(?<!\d,)" if answer[:1].isdigit() else r"(?<!\w)"
+    behind = r"(?![\w/]|[.,]\d)" if answer[-1:].isdigit() else r"(?!\w)"
+    return re.search(f"{before}{re.escape(answer)}{behind}", said, re.IGNORECASE) is not None

@@ -7,7 +7,7 @@ from omni_r1.data.readers import m3cot, original, own, zebra_cot
 from omni_r1.data.readers.source import Raw, Source, open_source
 from omni_r1.data.sample import Place, Reject, RowError, Sample, id_of
 from omni_r1.options import DataFormat
-from omni_r1.trajectory import TrajectoryError
+from omni_r1.trajectory import IMAGE_MARK, TrajectoryError
 from omni_r1.vocabulary import Vocabulary
 
 Position = tuple[int, int]  # a part of a source, from 0, and a row in it, from 1
@@ -54,6 +54,8 @@ def _outcome(
         seen.add(name)
         if text_only and raw.value.get("rationale_images"):
             raise RowError("drawn-already", "has drawings: tokenize takes it as it is", "rationale_images")
+        if text_only and IMAGE_MARK in str(raw.value.get("rationale")):
+            raise RowError("marked-up", f"has {IMAGE_MARK!r}, and no drawing for it", "rationale")
         if form == "original":
             return original.read_row(raw.value, name, raw.place, vocabulary)
         return WITH_PICTURES[form](raw.value, name, raw.place, raw.root)
