@@ -46,6 +46,7 @@ class BenchmarkOptions:
     threads: int = option(1, help="CPU threads; with one, CPU seconds are work and not waiting")
     backends: str = option("plain,transformers,vllm", help="what to time")
     cases: str | None = option(None, help="names of cases, with commas between; none is all")
+    prompts: str | None = option(None, help="numbers of prompts, likewise")
     json_path: str = option("out/benchmarks/generate.json", help="file for the figures")
     page: str | None = option(None, help="page whose table is to be written anew")
 
@@ -104,7 +105,9 @@ def sampling(case: Case, vocabulary: Any) -> dict[str, Any]:
 
 def chosen_cases(options: BenchmarkOptions) -> list[Case]:
     names = {name.strip() for name in options.cases.split(",")} if options.cases else None
-    return [case for case in CASES if names is None or case.name in names]
+    numbers = {int(number) for number in options.prompts.split(",")} if options.prompts else None
+    chosen = [case for case in CASES if names is None or case.name in names]
+    return [case for case in chosen if numbers is None or case.prompts in numbers]
 
 
 def time_backends(options: BenchmarkOptions) -> Iterator[dict[str, Any]]:

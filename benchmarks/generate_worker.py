@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import forget_peak, resident
+from common import forget_peak, random_omni, resident
 from generate import LONGEST, BenchmarkOptions, chosen_cases, prompts_of, sampling
 from transformers import LogitsProcessor
 
 from omni_r1.generate import SamplingOptions, TransformersBackend
 from omni_r1.generate.backend import Backend, Request
 from omni_r1.grammar import Grammar
-from omni_r1.model import Omni, checkpoint, load
-from omni_r1.vocabulary import Vocabulary
+from omni_r1.model import Omni, load
 
 
 class Plain:
@@ -52,16 +51,11 @@ class Plain:
         return output[0].tolist()
 
 
-def make_omni(folder: Path, options: BenchmarkOptions) -> Omni:
+def omni_of(folder: Path, options: BenchmarkOptions) -> Omni:
     """The checkpoint of `folder`; where it has no weights, random ones made on the device."""
     if list(folder.glob("*.safetensors")):
         return load(folder, device=options.device, dtype=options.dtype)
-    raw = checkpoint.read_config(folder)
-    model = checkpoint.skeleton(raw, folder / "config.json")
-    torch.nn.Module.to(model, checkpoint.DTYPES[options.dtype])
-    model.to_empty(device=options.device)
-    model.init_weights()
-    return Omni(model.eval(), Vocabulary.from_checkpoint(folder), raw, {})
+    return random_omni(folder, options.device, options.dtype)
 
 
 def worker(backend: str, folder: Path, options: BenchmarkOptions) -> None:
@@ -101,7 +95,7 @@ def open_backend(backend: str, folder: Path, options: BenchmarkOptions) -> tuple
     """(prompts, sampling options, samples) -> number of new tokens; the vocabulary; counts taken on the way."""
     extra: dict[str, Any] = {}
     if backend == "plain":
-        plain = Plain(make_omni(folder, options))
+        plain = Plain(omni_of(folder, options))
 
         def one_by_one(prompts: list[list[int]], sampled: dict[str, Any], samples: int) -> int:
             settings = SamplingOptions(**sampled)
@@ -111,7 +105,7 @@ def open_backend(backend: str, folder: Path, options: BenchmarkOptions) -> tuple
         return one_by_one, plain.vocabulary, extra
     engine: Backend
     if backend in ("transformers", "compiled"):
-        omni = make_omni(folder, options)
+        omni = omni_of(folder, options)
         engine = TransformersBackend(omni, 32, compiled=backend == "compiled")
         if backend == "transformers":  # a hook would not be compiled
             count_work(omni.model, extra)

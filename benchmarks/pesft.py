@@ -5,6 +5,8 @@ One run, the same random weights and rows, each trainer in a process of its own 
 - original: a padded batch, the states of all layers, whole fp32 logits, the VQ module in the optimiser, written plainly
 - omni-r1: `omni-r1 pesft` as it comes, packed; and in the last rows with its options that need less still
 
+With `--shape 7b`, on a GPU, omni-r1 alone: of the original's way neither weights nor logits would fit there.
+
 A row is a prompt of text and an answer of text and images, of which half the tokens are.
 """
 
@@ -17,10 +19,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from common import MIDDLE, made_with
-from memory import MIDDLE_EYES, write_files
+import torch
+from common import MIDDLE, SEVEN, made_with, random_omni
+from memory import MIDDLE_EYES, SEVEN_EYES, write_files
 from tables import markdown, put_section
 
 from omni_r1.data.miniature.blank import world_text
@@ -38,8 +41,9 @@ MIB = 2**20
 
 @dataclass
 class BenchmarkOptions:
-    """Time a training step of a random model of 93 million parameters, and see what it takes in memory."""
+    """Time a training step of a random model, and see what it takes in memory."""
 
+    shape: Literal["93m", "7b"] = option("93m", help="shape of the language model; 7b wants a GPU of 80 GB")
     threads: int = option(2, help="CPU threads of each measuring process")
     steps: int = option(4, help="steps of each case; the first is not counted")
     json_path: str = option("out/benchmarks/pesft.json", help="file for the figures of the two as they come")
@@ -50,7 +54,7 @@ class BenchmarkOptions:
 class Case:
     sequences: int
     length: int  # tokens of a sequence, about
-    options: tuple[str, ...] = ()  # of omni-r1 pesft; with any, the original's way is not run again
+    options: tuple[str, ...] = ()  # of omni-r1 pesft; with any, the original's way is not run
 
 
 CASES = [
@@ -60,6 +64,13 @@ CASES = [
     Case(1, 8192),
     Case(2, 2000, ("--ce", "grammar")),
     Case(2, 2000, ("--gradient-checkpointing", "full")),
+]
+BF16 = ("--dtype", "bf16", "--bf16")
+LORA = (*BF16, "--lora-rank", "64", "--lora-alpha", "64")
+SEVEN_CASES = [
+    Case(1, 4096, (*LORA, "--gradient-checkpointing", "full")),
+    Case(1, 4096, LORA),
+    Case(1, 4096, (*BF16, "--gradient-checkpointing", "full")),
 ]
 
 
@@ -80,7 +91,7 @@ def write_rows(file: Path, vocabulary: Vocabulary, case: Case) -> None:
 
 def figures(folder: Path, asked: BenchmarkOptions) -> Iterator[dict[str, Any]]:
     vocabulary = Vocabulary.from_checkpoint(folder)
-    for case in CASES:
+    for case in CASES if asked.shape == "93m" else SEVEN_CASES:
         write_rows(folder / "rows.jsonl", vocabulary, case)
         for trainer in ("omni-r1",) if case.options else ("original", "omni-r1"):
             wanted = {"trainer": trainer, **asdict(case), "threads": asked.threads, "steps": asked.steps}
@@ -109,20 +120,21 @@ def table(rows: list[dict[str, Any]]) -> str:
     plainly = {(one["sequences"], one["tokens"]): one for one in rows if one["trainer"] == "original"}
     lines = []
     for one in rows:
-        beside = plainly[one["sequences"], one["tokens"]]
-        factors = [one[key] / beside[key] for key in ("tokens_per_second", "peak_memory_bytes")]
-        lines.append(
-            {
-                "trainer": f"{one['trainer']} {one['options']}".strip(),
-                "sequences": one["sequences"],
-                "tokens": f"{one['tokens']:,}",
-                "targets": f"{one['targets']:,}",
-                "tokens/s": f"{one['tokens_per_second']:.0f}",
-                "faster": "" if one is beside else f"{factors[0]:.2f} x",
-                "peak MiB": f"{one['peak_memory_bytes'] / MIB:,.0f}",
-                "of its memory": "" if one is beside else f"{factors[1]:.0%}",
-            }
-        )
+        line = {
+            "trainer": f"{one['trainer']} {one['options']}".strip(),
+            "sequences": one["sequences"],
+            "tokens": f"{one['tokens']:,}",
+            "targets": f"{one['targets']:,}",
+            "tokens/s": f"{one['tokens_per_second']:.0f}",
+        }
+        beside = plainly.get((one["sequences"], one["tokens"]))
+        other = beside is not None and one is not beside
+        if plainly:
+            line["faster"] = f"{one['tokens_per_second'] / beside['tokens_per_second']:.2f} x" if other else ""
+        line["peak MiB"] = f"{one['peak_memory_bytes'] / MIB:,.0f}"
+        if plainly:
+            line["of its memory"] = f"{one['peak_memory_bytes'] / beside['peak_memory_bytes']:.0%}" if other else ""
+        lines.append(line)
     return markdown(lines)
 
 
@@ -130,16 +142,21 @@ def main() -> None:
     asked = parse(BenchmarkOptions, sys.argv[1:], "pesft benchmark")
     run = describe_run(asked, seed=0)
     with tempfile.TemporaryDirectory() as work:
-        folder = write_files(Path(work), MIDDLE, MIDDLE_EYES)
-        create(folder).save(folder)
+        if asked.shape == "93m":
+            folder = write_files(Path(work), MIDDLE, MIDDLE_EYES)
+            create(folder).save(folder)
+        else:
+            folder = write_files(Path(work), SEVEN, SEVEN_EYES)
+            random_omni(folder, "cuda", "bf16").save(folder, dtype="bf16")
+            torch.cuda.empty_cache()
         rows = list(figures(folder, asked))
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    beside = [one for one in rows if not one["options"]]  # a row of either trainer for each case
-    write_atomic(asked.json_path, json.dumps(beside, indent=1) + "\n")
-    content = f"{run['machine']}, {asked.threads} threads; {made_with(run)}.\n\n{table(rows)}"
+    write_atomic(asked.json_path, json.dumps(rows, indent=1) + "\n")
+    where = torch.cuda.get_device_name() if asked.shape == "7b" else f"{asked.threads} threads"
+    content = f"{run['machine']}, {where}; {made_with(run)}.\n\n{table(rows)}"
     print(content)
     if asked.page:
-        put_section(Path(asked.page), "pesft 93m", content)
+        put_section(Path(asked.page), f"pesft {asked.shape}", content)
 
 
 if __name__ == "__main__":

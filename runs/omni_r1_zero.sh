@@ -17,6 +17,7 @@ settings=${settings:-base zero annotated text unfiltered}
 rows=${ROWS:-2000}       # chains of thought, and gold traces of the same questions
 steps=${STEPS:-800}      # of each PeSFT, 16 rows each
 perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
+device=${DEVICE:-cpu}    # that draws and answers; training takes a GPU where there is one
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
 corpus="$python -m omni_r1.data.miniature.corpus"
@@ -38,7 +39,7 @@ stage() { # NAME COMMAND...: run once, its output beside its work
 }
 
 measure() { # NAME MODEL
-    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 --output-dir "$work/$1/bench"
+    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 --output-dir "$work/$1/bench" --device "$device"
 }
 
 learn() { # NAME DATA SEED OPTIONS...: PeSFT of the base model, and its bench
@@ -50,7 +51,7 @@ learn() { # NAME DATA SEED OPTIONS...: PeSFT of the base model, and its bench
 
 drawing() { # NAME RECIPE MODEL OPTIONS...
     stage "$1/bootstrap" $omni bootstrap --config "configs/bootstrap/$2.yaml" --input "$work/chains.jsonl" \
-        --model-path "$3" --output-path "$work/$1/drawn" "${@:4}"
+        --model-path "$3" --output-path "$work/$1/drawn" --device "$device" "${@:4}"
     stage "$1/report" $omni report --run-dir "$work/$1/drawn"
 }
 
