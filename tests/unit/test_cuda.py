@@ -82,7 +82,7 @@ def test_perpo_learns_from_what_it_samples(checkpoint, more, tmp_path):
 
 
 def test_the_miniature_answers_right(tmp_path):
-    words = ["--limit", "40", "--max-new-tokens", "400", "--device", "cuda", "--output-dir", str(tmp_path / "bench")]
-    assert main(["bench", *words]) == 0
+    words = ["--model-path", str(shipped.MODEL), "--limit", "40", "--max-new-tokens", "400", "--device", "cuda"]
+    assert main(["bench", *words, "--output-dir", str(tmp_path / "bench")]) == 0
     summary = json.loads((tmp_path / "bench" / "summary.json").read_text())
     assert summary["accuracy"]["overall"] >= 0.9
