@@ -58,8 +58,8 @@ def row_of(work: Path, name: str) -> dict[str, Any] | None:
         "step_accuracy": mean("step_accuracy"),
         "valid_images": mean("valid_images"),
         "command": "runs/ablations.sh",
-        "commit": runs[0]["commit"],
-        "machine": runs[0]["machine"],
+        "commit": "; ".join(dict.fromkeys(str(run["commit"]) for run in runs)),
+        "machine": "; ".join(dict.fromkeys(run["machine"] for run in runs)),
     }
 
 

@@ -127,13 +127,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             "targets": f"{one['targets']:,}",
             "tokens/s": f"{one['tokens_per_second']:.0f}",
         }
-        beside = plainly.get((one["sequences"], one["tokens"]))
-        other = beside is not None and one is not beside
-        if plainly:
-            line["faster"] = f"{one['tokens_per_second'] / beside['tokens_per_second']:.2f} x" if other else ""
-        line["peak MiB"] = f"{one['peak_memory_bytes'] / MIB:,.0f}"
-        if plainly:
-            line["of its memory"] = f"{one['peak_memory_bytes'] / beside['peak_memory_bytes']:.0%}" if other else ""
+        faster, less = "", ""
+        if (beside := plainly.get((one["sequences"], one["tokens"]), one)) is not one:
+            faster = f"{one['tokens_per_second'] / beside['tokens_per_second']:.2f} x"
+            less = f"{one['peak_memory_bytes'] / beside['peak_memory_bytes']:.0%}"
+        line |= {"faster": faster, "peak MiB": f"{one['peak_memory_bytes'] / MIB:,.0f}", "of its memory": less}
         lines.append(line)
     return markdown(lines)
 

@@ -1,7 +1,7 @@
 """What `runs/omni_r1_zero.sh` measured, as rows and as a table: `python benchmarks/zero_results.py WORK`.
 
-Intervals are as in `ablations.py`. *Of annotated* is a setting's accuracy over that of the same training on gold
-drawings, with PeRPO or without.
+Intervals are as in `ablations.py`. *Of annotated* is the mean, over seeds, of a setting's accuracy over that of the
+same training on gold drawings from the same seed, with PeRPO or without.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ablations import percent, row_of
+from ablations import of_mean, percent, row_of
 from tables import markdown, publish
 
 TITLES = {
@@ -27,12 +27,14 @@ TITLES = {
 
 def rows_of(work: Path) -> list[dict[str, Any]]:
     rows = [row for name in TITLES if (row := row_of(work, name))]
-    accuracies = {row["name"]: row["accuracy"] for row in rows}
+    accuracies = {row["name"]: dict(zip(row["seeds"], row["accuracies"], strict=True)) for row in rows}
     for row in rows:
         row["command"] = "runs/omni_r1_zero.sh"
-        gold = accuracies.get("annotated-perpo" if row["name"].endswith("-perpo") else "annotated")
-        if gold:
-            row["of_annotated"] = row["accuracy"] / gold
+        gold = accuracies.get("annotated-perpo" if row["name"].endswith("-perpo") else "annotated", {})
+        shares = [of / gold[seed] for seed, of in accuracies[row["name"]].items() if gold.get(seed)]
+        if shares and not row["name"].startswith("annotated"):
+            row["of_annotated"] = fmean(shares)
+            row["of_annotated_interval"] = of_mean(shares) if len(shares) > 1 else None
         manifests = [
             json.loads(file.read_text()) for file in sorted((work / row["name"]).glob("**/drawn/manifest.json"))
         ]
@@ -44,18 +46,23 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def within(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     shown = []
     for row in rows:
-        low, high = (100 * bound for bound in row["interval"])
+        share = f"{percent(row.get('of_annotated'))} {within(row.get('of_annotated_interval'))}"
         written = f"{row['rows_written']:,.0f} of {row['rows_read']:,.0f}" if "rows_written" in row else ""
         shown.append(
             {
                 "": TITLES[row["name"]],
                 "seeds": len(row["seeds"]),
-                "accuracy": f"{percent(row['accuracy'])} [{low:.1f}, {high:.1f}]",
-                "of annotated": percent(row.get("of_annotated")),
-                "steps right": percent(row["step_accuracy"]),
+                "accuracy": f"{percent(row['accuracy'])} {within(row['interval'])}",
+                "of each seed": ", ".join(f"{100 * accuracy:.1f}" for accuracy in row["accuracies"]),
+                "of annotated": share.strip(),
+                "steps right": percent(row["step_accuracy"] if row["valid_images"] is not None else None),  # it draws
                 "whole images": percent(row["valid_images"]),
                 "rows written": written,
             }

@@ -7,6 +7,7 @@
 #                                 out/miniature/base, which runs/miniature.sh makes)
 #   SEEDS="0 1" runs/omni_r1_zero.sh WORK zero annotated   these seeds and settings alone, then the table of all there are
 #
+# Other sizes (ROWS, STEPS, PERPO_STEPS, LIMIT) or another base want another WORK.
 # Zero's path reads the chains alone. Gold drawings are made for the comparison only, in $work/gold.
 set -euo pipefail
 work=${1:-out/zero}
@@ -17,6 +18,7 @@ settings=${settings:-base zero annotated text unfiltered}
 rows=${ROWS:-2000}       # chains of thought, and gold traces of the same questions
 steps=${STEPS:-800}      # of each PeSFT, 16 rows each
 perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
+limit=${LIMIT:-400}      # questions of the bench
 device=${DEVICE:-cpu}    # that draws and answers; training takes a GPU where there is one
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
@@ -29,6 +31,9 @@ for setting in $settings; do
 done
 [ -d "$base" ] || { echo "no base model in $base: runs/miniature.sh makes it" >&2 && exit 2; }
 mkdir -p "$work"
+sizes="base $base, $rows rows, $steps steps, $perpo of PeRPO, $limit questions"
+[ -e "$work/sizes" ] || echo "$sizes" >"$work/sizes"
+[ "$sizes" = "$(cat "$work/sizes")" ] || { echo "$work was begun with $(cat "$work/sizes"), not $sizes" >&2 && exit 2; }
 
 stage() { # NAME COMMAND...: run once, its output beside its work
     [ -e "$work/$1.done" ] && return
@@ -39,7 +44,8 @@ stage() { # NAME COMMAND...: run once, its output beside its work
 }
 
 measure() { # NAME MODEL
-    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 --output-dir "$work/$1/bench" --device "$device"
+    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 --limit "$limit" --device "$device" \
+        --output-dir "$work/$1/bench"
 }
 
 learn() { # NAME DATA SEED OPTIONS...: PeSFT of the base model, and its bench
@@ -97,4 +103,4 @@ for setting in $settings; do
     done
 done
 
-$python benchmarks/zero_results.py "$work" --json-path results/zero.json --page docs/results.md
+$python benchmarks/zero_results.py "$work" --json-path "$work/zero.json"

@@ -17,7 +17,7 @@ SHIPPED = "miniature"  # the name under which the miniature's checkpoint and ben
 def at_least(options: Any, least: float, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # nan neither
             raise InputError(f"must be at least {least}, not {value}", field=name)
 
 

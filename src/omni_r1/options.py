@@ -82,7 +82,9 @@ class PesftOptions:
     output_path: str = option(help="folder for the trained checkpoint, its log and its projection")
     train_data: str | None = option(None, help="folder made by tokenize, or JSONL file of trajectories (docs/data.md)")
     json_dir: str | None = option(None, help="instead: JSONL, or a folder of it, as the original repository trains on")
-    mode: Template = option("plain", help="json_dir: how a row is laid out")
+    mode: Template | None = option(
+        None, help="how a row is laid out: json_dir, none is plain; shards must be laid out so, none takes any"
+    )
     plain_include_rationale: bool = option(
         True, help="json_dir, mode plain: the reasoning, drawings included, is part of the response"
     )
@@ -396,6 +398,9 @@ class ReportOptions:
     """Make one HTML page of a finished run."""
 
     run_dir: str = option(help="folder of the run, or of several")
+    model_path: str | None = option(
+        None, help="of a bootstrap: the checkpoint that drew; none looks for it where the run had it"
+    )
 
 
 @dataclass

@@ -68,8 +68,16 @@ def describe_run(options: Any, seed: int) -> dict[str, Any]:
         "commit": _commit(),
         "python": sys.version.split()[0],
         "versions": {"omni-r1": __version__} | {package: _version(package) for package in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "machine": ", ".join([f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs", *_gpus()]),
     }
+
+
+def _gpus() -> list[str]:
+    """The GPUs that a run can see, which it has to have loaded torch for."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
 
 
 def progress(total: int | None, unit: str, description: str) -> tqdm:

@@ -263,6 +263,14 @@ def test_shards_of_another_vq_or_vocabulary_are_refused(checkpoint, tmp_path):
         manifest.write_text(before)
 
 
+def test_shards_laid_out_otherwise_than_asked_are_refused(checkpoint, tmp_path):
+    original_rows(tmp_path / "rows.jsonl", omni_r1.load(checkpoint).vocabulary)
+    pesft(options(checkpoint, None, tmp_path / "a", train_data=None, json_dir=str(tmp_path / "rows.jsonl")))
+    with pytest.raises(InputError, match="laid out in mode plain, not templated"):
+        pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / "b", mode="templated"))
+    pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / "c", mode="plain"))
+
+
 @pytest.mark.parametrize("norm", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path, monkeypatch, norm, bad):

@@ -10,11 +10,18 @@ from omni_r1.run_record import describe_run, progress
 
 def test_describe_run():
     run = json.loads(json.dumps(describe_run(ReportOptions("somewhere"), 7)))
-    assert run["options"] == {"run_dir": "somewhere"}
+    assert run["options"] == {"run_dir": "somewhere", "model_path": None}
     assert run["seed"] == 7
     assert run["versions"]["omni-r1"] == __version__
     assert run["versions"]["torch"] == version("torch")
     assert run["python"] == sys.version.split()[0]
+
+
+def test_the_machine_s_gpus_are_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda place: f"card {place}")
+    assert describe_run(ReportOptions("somewhere"), 7)["machine"].endswith(" CPUs, card 0, card 1")
 
 
 def test_commit(tmp_path, monkeypatch):

@@ -404,6 +404,7 @@ def test_no_drawing_of_a_step_is_read(run, tmp_path):
         ({"min_confidence": 0.5}, "min_confidence"),
         ({"min_agreement": float("inf")}, "min_agreement"),
         ({"max_steps": 0}, "max_steps"),
+        ({"max_rejects": float("nan")}, "max_rejects"),
         ({"draw_as": "caption", "min_answer_gain": 0.0}, "min_answer_gain"),
         ({"draw_as": "caption", "choose_by": "answer"}, "choose_by"),
         ({"temperature": 0.5}, "do_sample"),

@@ -1,5 +1,7 @@
 """The page of a bootstrapped folder."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,25 @@ def test_a_damaged_line_is_named(folder, tmp_path, capsys):
     assert main(["report", "--run-dir", str(folder)]) == 2
     assert "field 'row 1': is no drawing" in capsys.readouterr().err
     file.write_text(before)
+
+
+def test_a_checkpoint_that_was_moved_is_named_anew(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "out")
+    moved = folder.parent / "model"
+    run = tmp_path / "out" / "run.json"
+    run.write_text(run.read_text().replace(json.dumps(str(moved)), json.dumps(str(tmp_path / "gone"))))
+    words = ["report", "--run-dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "field 'model_path': the checkpoint that drew is not where it was" in capsys.readouterr().err
+    assert main([*words, "--model-path", str(moved)]) == 0
+    assert main([*words, "--model-path", str(write_checkpoint(tmp_path / "other", seed=1))]) == 2
+    assert "its VQ is not the one that drew" in capsys.readouterr().err
+
+
+def test_who_drew_is_on_the_card_of_what_is_trained_on_it(folder, tmp_path):
+    model = folder.parent / "model"
+    words = ["--model-path", str(model), "--train-data", str(folder), "--output-path", str(tmp_path / "out")]
+    assert main(["pesft", *words, "--max-steps", "1"]) == 0
+    sums = json.loads((folder / "manifest.json").read_text())["drawn_by"]["files"]
+    told = f"- drawings: none by hand: all by `model` (sha256 of model.safetensors {sums['model.safetensors'][:12]})"
+    assert told in (tmp_path / "out" / "README.md").read_text()

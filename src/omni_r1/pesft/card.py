@@ -149,8 +149,15 @@ def described(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         ("rejected", ", ".join(rejected) or "none"),
         ("images", f"{counts['images']:,}, of them {counts['target_images']:,} drawn by the model"),
         ("tokens", f"{counts['tokens']:,}"),
+        ("drawings", drawn_by(manifest["drawn_by"]) if "drawn_by" in manifest else None),
     ]
     return [(name, value) for name, value in told if value]
+
+
+def drawn_by(made: dict[str, Any]) -> str:
+    """Whose the drawings of a bootstrapped folder are."""
+    sums = ", ".join(f"{name} {digest[:12]}" for name, digest in made["files"].items())
+    return f"none by hand: all by `{shown(made['model'])}` (sha256 of {sums})"
 
 
 def changed(options: PesftOptions | PerpoOptions) -> list[tuple[str, str]]:

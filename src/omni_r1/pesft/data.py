@@ -27,7 +27,11 @@ def training_rows(options: PesftOptions, omni: Omni, arguments: transformers.Tra
                 tokenize(original_rows(options, folder))
             return TokenDataset(folder, omni.vocabulary), folder / MANIFEST
     assert options.train_data is not None  # one of the two is there
-    return rows_of(Path(options.train_data), options.max_length, omni)
+    rows, data = rows_of(Path(options.train_data), options.max_length, omni)
+    laid_out = rows.manifest.get("mode") if isinstance(rows, TokenDataset) else None
+    if None not in (options.mode, laid_out) and options.mode != laid_out:
+        raise InputError(f"its rows are laid out in mode {laid_out}, not {options.mode}", file=data, field="mode")
+    return rows, data
 
 
 def rows_of(data: Path, max_length: int, omni: Omni) -> tuple[Rows, Path]:
@@ -52,7 +56,7 @@ def original_rows(options: PesftOptions, folder: Path) -> TokenizeOptions:
         format="original",
         model_path=options.model_path,
         output_path=str(folder),
-        mode=options.mode,
+        mode=options.mode or "plain",
         plain_include_rationale=options.plain_include_rationale,
         max_length=options.max_length,
     )

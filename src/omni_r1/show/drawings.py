@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from omni_r1.data.token_folder import LOG, REJECTS
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, OmniError
 from omni_r1.files import whole_rows, write_atomic
 from omni_r1.model import Omni, load
+from omni_r1.model.vq import digest
 from omni_r1.run_record import DRAWINGS, REPORT, RUN
 from omni_r1.show.overview import circumstances, options_of
 from omni_r1.show.records import as_data, escape, fingerprint, read_object
@@ -85,8 +86,11 @@ def counted(wrote: int, reasons: Counter[str]) -> str:
     return f'<div class="figures"><table><tbody>{cells}</tbody></table></div>'
 
 
-def page(run_dir: Path) -> str:
-    """Raises InputError naming a file that is missing or damaged."""
+def page(run_dir: Path, model_path: str | None = None) -> str:
+    """`model_path`: the checkpoint that drew, None for where it lay then.
+
+    Raises InputError naming a file that is missing or damaged, or where the checkpoint is not found or is another.
+    """
     run, manifest = read_object(run_dir / RUN), read_object(run_dir / MANIFEST)
     log = list(whole_rows(run_dir / LOG))
     rejects = [reject for line in log for reject in line["rejects"]]
@@ -98,7 +102,7 @@ def page(run_dir: Path) -> str:
     for file in sorted((run_dir / DRAWINGS).glob("*.jsonl")):
         for line in whole_rows(file):
             by_row.setdefault(str(line.get("id")), []).append(line)
-    sheet = Sheet(load(str(options_of(run).get("model_path")), language_model=False))
+    sheet = Sheet(eyes_of(run, manifest, model_path))
     written, passed_over, dropped = list[Row](), list[Row](), dict[str, list[Row]]()
     for name, lines in by_row.items():
         first = lines[0]
@@ -136,8 +140,22 @@ def page(run_dir: Path) -> str:
     )
 
 
-def write(run_dir: Path) -> Path:
+def eyes_of(run: dict[str, Any], manifest: dict[str, Any], model_path: str | None) -> Omni:
+    """The VQ that the codes of a run are of."""
+    place = model_path or str(options_of(run).get("model_path"))
+    try:
+        omni = load(place, language_model=False)
+    except OmniError as error:
+        if model_path is not None:
+            raise
+        raise InputError(f"the checkpoint that drew is not where it was: {error}", field="model_path") from error
+    if manifest.get("vq") not in (None, digest(omni.model.model.vqmodel)):
+        raise InputError("its VQ is not the one that drew", file=place, field="model_path")
+    return omni
+
+
+def write(run_dir: Path, model_path: str | None = None) -> Path:
     """Write report.html into a bootstrapped folder. Raises as `page` does."""
     path = run_dir / REPORT
-    write_atomic(path, page(run_dir))
+    write_atomic(path, page(run_dir, model_path))
     return path

@@ -137,8 +137,10 @@ def report_verb(options: "ReportOptions") -> int:
     if (run_dir / DRAWINGS).is_dir():
         from omni_r1.show import drawings  # needs the model's VQ
 
-        print(drawings.write(run_dir))
+        print(drawings.write(run_dir, options.model_path))
         return 0
+    if options.model_path is not None:
+        raise InputError("the page of this run needs no checkpoint", field="model_path")
     trained = training.is_training(run_dir)
     for log in sorted(run_dir.glob(f"{training.SAMPLES}/*/{RESULTS}")) if trained else logs_in(run_dir):
         path, problems = write(log)

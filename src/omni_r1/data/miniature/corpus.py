@@ -1,5 +1,4 @@
-"""What the miniature learns from: captioned pictures for the base model, gold traces for PeSFT, chains of
-thought in words alone for Zero, the bench's parquet.
+"""What the miniature learns from: captioned pictures, gold traces, chains of thought in words alone; and the bench.
 
     python -m omni_r1.data.miniature.corpus base   CHECKPOINT OUT.jsonl --count 40000
     python -m omni_r1.data.miniature.corpus traces CHECKPOINT OUT.jsonl --count 8000 [--without-drawings] [--readings]
