@@ -183,9 +183,11 @@ def ragged_cost(figures: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     asked = parse(BenchmarkOptions, sys.argv[1:], "bench")
-    figures = list(time_backends(asked))
+    figures: list[dict[str, Any]] = []
     Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(asked.json_path, json.dumps(figures, indent=1) + "\n")
+    for one in time_backends(asked):
+        figures.append(one)
+        write_atomic(asked.json_path, json.dumps(figures, indent=1) + "\n")
     run = describe_run(asked, seed=0)
     settings = f"{asked.shape}, {asked.dtype}, {asked.device}, {asked.threads} thread{'s' * (asked.threads > 1)}"
     lines = [
