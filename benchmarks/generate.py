@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +107,13 @@ def chosen_cases(options: BenchmarkOptions) -> list[Case]:
     names = {name.strip() for name in options.cases.split(",")} if options.cases else None
     numbers = {int(number) for number in options.prompts.split(",")} if options.prompts else None
     chosen = [case for case in CASES if names is None or case.name in names]
-    return [case for case in chosen if numbers is None or case.prompts in numbers]
+    chosen = [case for case in chosen if numbers is None or case.prompts in numbers]
+    if not chosen:
+        raise SystemExit("no case of these names and numbers of prompts")
+    if options.device != "cpu":  # where the plain loop takes as long for each prompt: one of each name is enough
+        first = {case.name: case for case in reversed(chosen) if case.plain}
+        chosen = [replace(case, plain=int(first.get(case.name) == case)) for case in chosen]
+    return chosen
 
 
 def time_backends(options: BenchmarkOptions) -> Iterator[dict[str, Any]]:

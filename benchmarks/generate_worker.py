@@ -62,12 +62,12 @@ def worker(backend: str, folder: Path, options: BenchmarkOptions) -> None:
     """Time one backend; a line of JSON for each case."""
     run, vocabulary, extra = open_backend(backend, folder, options)
     run([[vocabulary.bos, *vocabulary.encode_text("warm up")]] * 2, {"mode": "text-only", "max_new_tokens": 8}, 1)
+    cases = chosen_cases(options)
     if backend == "compiled":  # a step of each shape is compiled when it is first met
-        case = max(chosen_cases(options), key=lambda case: case.context)
-        run(prompts_of(case, vocabulary), sampling(case, vocabulary), case.samples)
-    for case in chosen_cases(options):
-        plainly = case.plain if options.device == "cpu" else min(case.plain, 1)  # a GPU takes as long for each
-        prompts = prompts_of(case, vocabulary)[: plainly if backend == "plain" else None]
+        for case in {case.context: case for case in cases}.values():
+            run(prompts_of(case, vocabulary), sampling(case, vocabulary), case.samples)
+    for case in cases:
+        prompts = prompts_of(case, vocabulary)[: case.plain if backend == "plain" else None]
         if not prompts:
             continue
         samples = 1 if backend == "plain" else case.samples

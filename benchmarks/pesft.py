@@ -46,7 +46,7 @@ class BenchmarkOptions:
     shape: Literal["93m", "7b"] = option("93m", help="shape of the language model; 7b wants a GPU of 80 GB")
     threads: int = option(2, help="CPU threads of each measuring process")
     steps: int = option(4, help="steps of each case; the first is not counted")
-    json_path: str = option("out/benchmarks/pesft.json", help="file for the figures of the two as they come")
+    json_path: str = option("out/benchmarks/pesft.json", help="file for the figures as they come")
     page: str | None = option(None, help="page whose table is to be written anew")
 
 
@@ -139,6 +139,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     asked = parse(BenchmarkOptions, sys.argv[1:], "pesft benchmark")
     run = describe_run(asked, seed=0)
+    Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         if asked.shape == "93m":
             folder = write_files(Path(work), MIDDLE, MIDDLE_EYES)
@@ -147,11 +148,11 @@ def main() -> None:
             folder = write_files(Path(work), SEVEN, SEVEN_EYES)
             random_omni(folder, "cuda", "bf16").save(folder, dtype="bf16")
             torch.cuda.empty_cache()
-        rows = list(figures(folder, asked))
-    Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(asked.json_path, json.dumps(rows, indent=1) + "\n")
-    where = torch.cuda.get_device_name() if asked.shape == "7b" else f"{asked.threads} threads"
-    content = f"{run['machine']}, {where}; {made_with(run)}.\n\n{table(rows)}"
+        rows = []
+        for one in figures(folder, asked):
+            rows.append(one)
+            write_atomic(asked.json_path, json.dumps(rows, indent=1) + "\n")
+    content = f"{run['machine']}, {asked.threads} threads; {made_with(run)}.\n\n{table(rows)}"
     print(content)
     if asked.page:
         put_section(Path(asked.page), f"pesft {asked.shape}", content)

@@ -32,7 +32,7 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
         row["command"] = "runs/omni_r1_zero.sh"
         gold = accuracies.get("annotated-perpo" if row["name"].endswith("-perpo") else "annotated", {})
         shares = [of / gold[seed] for seed, of in accuracies[row["name"]].items() if gold.get(seed)]
-        if shares and not row["name"].startswith("annotated"):
+        if shares and not row["name"].startswith(("annotated", "base")):  # the base has no seeds
             row["of_annotated"] = fmean(shares)
             row["of_annotated_interval"] = of_mean(shares) if len(shares) > 1 else None
         manifests = [

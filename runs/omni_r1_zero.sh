@@ -8,6 +8,7 @@
 #   SEEDS="0 1" runs/omni_r1_zero.sh WORK zero annotated   these seeds and settings alone, then the table of all there are
 #
 # Other sizes (ROWS, STEPS, PERPO_STEPS, LIMIT) or another base want another WORK.
+# The tables of the repository: python benchmarks/zero_results.py WORK --json-path results/zero.json --page docs/results.md
 # Zero's path reads the chains alone. Gold drawings are made for the comparison only, in $work/gold.
 set -euo pipefail
 work=${1:-out/zero}
@@ -18,7 +19,7 @@ settings=${settings:-base zero annotated text unfiltered}
 rows=${ROWS:-2000}       # chains of thought, and gold traces of the same questions
 steps=${STEPS:-800}      # of each PeSFT, 16 rows each
 perpo=${PERPO_STEPS:-30} # Zero-M's; T has 10, S has 20
-limit=${LIMIT:-400}      # questions of the bench
+limit=${LIMIT:-}         # questions of the bench; none is all 400
 device=${DEVICE:-cpu}    # that draws and answers; training takes a GPU where there is one
 python=${PYTHON:-.venv/bin/python}
 omni="$python -m omni_r1.cli"
@@ -31,8 +32,8 @@ for setting in $settings; do
 done
 [ -d "$base" ] || { echo "no base model in $base: runs/miniature.sh makes it" >&2 && exit 2; }
 mkdir -p "$work"
-sizes="base $base, $rows rows, $steps steps, $perpo of PeRPO, $limit questions"
-[ -e "$work/sizes" ] || echo "$sizes" >"$work/sizes"
+sizes="base $base, $rows rows, $steps steps, $perpo of PeRPO, ${limit:-all} questions"
+[ -e "$work/sizes" ] || [ -e "$work/chains.done" ] || echo "$sizes" >"$work/sizes"
 [ "$sizes" = "$(cat "$work/sizes")" ] || { echo "$work was begun with $(cat "$work/sizes"), not $sizes" >&2 && exit 2; }
 
 stage() { # NAME COMMAND...: run once, its output beside its work
@@ -44,7 +45,7 @@ stage() { # NAME COMMAND...: run once, its output beside its work
 }
 
 measure() { # NAME MODEL
-    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 --limit "$limit" --device "$device" \
+    stage "$1/bench" $omni bench --model-path "$2" --max-new-tokens 400 ${limit:+--limit "$limit"} --device "$device" \
         --output-dir "$work/$1/bench"
 }
 

@@ -83,7 +83,7 @@ class PesftOptions:
     train_data: str | None = option(None, help="folder made by tokenize, or JSONL file of trajectories (docs/data.md)")
     json_dir: str | None = option(None, help="instead: JSONL, or a folder of it, as the original repository trains on")
     mode: Template | None = option(
-        None, help="how a row is laid out: json_dir, none is plain; shards must be laid out so, none takes any"
+        None, help="json_dir: how a row is laid out, none is plain; train_data: how its shards must be, none is any"
     )
     plain_include_rationale: bool = option(
         True, help="json_dir, mode plain: the reasoning, drawings included, is part of the response"

@@ -268,7 +268,23 @@ def test_shards_laid_out_otherwise_than_asked_are_refused(checkpoint, tmp_path):
     pesft(options(checkpoint, None, tmp_path / "a", train_data=None, json_dir=str(tmp_path / "rows.jsonl")))
     with pytest.raises(InputError, match="laid out in mode plain, not templated"):
         pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / "b", mode="templated"))
-    pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / "c", mode="plain"))
+    for mode in (None, "plain"):
+        pesft(options(checkpoint, tmp_path / "a" / "data", tmp_path / f"c-{mode}", mode=mode))
+    more = {"train_data": None, "json_dir": str(tmp_path / "rows.jsonl")}
+    pesft(options(checkpoint, None, tmp_path / "t", mode="templated", **more))
+    for mode in (None, "templated"):
+        pesft(options(checkpoint, tmp_path / "t" / "data", tmp_path / f"d-{mode}", mode=mode))
+    with pytest.raises(InputError, match="laid out in mode templated, not plain"):
+        pesft(options(checkpoint, tmp_path / "t" / "data", tmp_path / "e", mode="plain"))
+
+
+def test_a_run_of_before_mode_could_be_none_goes_on(checkpoint, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    pesft(options(checkpoint, data, tmp_path / "out", max_steps=1, save_steps=1, lr_scheduler_type="constant"))
+    record = tmp_path / "out" / "run.json"
+    record.write_text(record.read_text().replace('"mode": null', '"mode": "plain"'))
+    changed = {"max_steps": 2, "lr_scheduler_type": "constant", "resume_from_checkpoint": "last"}
+    pesft(options(checkpoint, data, tmp_path / "out", **changed))
 
 
 @pytest.mark.parametrize("norm", [0.0, 1.0])

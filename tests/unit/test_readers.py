@@ -420,5 +420,5 @@ def test_what_the_hub_has_not(rows, hub):
         with pytest.raises(InputError, match=f"^{name}: field 'input': no such file$"):
             open_source(name, [], "train", None, ".parquet")
     for name in ("/no/such", "./no/such/folder"):  # no names of the hub
-        with pytest.raises(InputError, match="field 'input': no such folder$"):
+        with pytest.raises(InputError, match="field 'input': no such file or folder$"):
             open_source(name, [], "train", None, ".parquet")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from omni_r1.cli import main
+from omni_r1.pesft.card import drawn_by
 from omni_r1.show.drawings import Sheet
 from tiny import write_checkpoint
 from zero_rows import chains, drawings
@@ -110,10 +111,15 @@ def test_a_checkpoint_that_was_moved_is_named_anew(folder, tmp_path, capsys):
     run.write_text(run.read_text().replace(json.dumps(str(moved)), json.dumps(str(tmp_path / "gone"))))
     words = ["report", "--run-dir", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "field 'model_path': the checkpoint that drew is not where it was" in capsys.readouterr().err
+    assert "field 'model_path': say where the checkpoint is that drew" in capsys.readouterr().err
     assert main([*words, "--model-path", str(moved)]) == 0
-    assert main([*words, "--model-path", str(write_checkpoint(tmp_path / "other", seed=1))]) == 2
-    assert "its VQ is not the one that drew" in capsys.readouterr().err
+    other = write_checkpoint(tmp_path / "other", seed=1)
+    for unfinished in (False, True):
+        assert main([*words, "--model-path", str(other)]) == 2
+        assert "its VQ is not the one that drew" in capsys.readouterr().err
+        if not unfinished:
+            (tmp_path / "out" / "manifest.json").unlink()
+    assert main([*words, "--model-path", str(moved)]) == 0
 
 
 def test_who_drew_is_on_the_card_of_what_is_trained_on_it(folder, tmp_path):
@@ -121,5 +127,7 @@ def test_who_drew_is_on_the_card_of_what_is_trained_on_it(folder, tmp_path):
     words = ["--model-path", str(model), "--train-data", str(folder), "--output-path", str(tmp_path / "out")]
     assert main(["pesft", *words, "--max-steps", "1"]) == 0
     sums = json.loads((folder / "manifest.json").read_text())["drawn_by"]["files"]
+    elsewhere = {"model": "/home/someone/base", "files": {}}
+    assert drawn_by(elsewhere).startswith("none by hand: all by `base`")
     told = f"- drawings: none by hand: all by `model` (sha256 of model.safetensors {sums['model.safetensors'][:12]})"
     assert told in (tmp_path / "out" / "README.md").read_text()

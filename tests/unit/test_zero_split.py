@@ -115,6 +115,26 @@ CASES = {
     "labels without a mark": ("Step 1 Look at it.\nStep 2 See this.", ["Look at it.", "See this."], ""),
     "numbers in words": ("Step one: Look at it. Step two: Find it.", ["Look at it.", "Find it."], ""),
     "one label": ("THOUGHT 1: A box on the heart.", ["A box on the heart."], ""),
+    "headings are no answers": (
+        "#### Scene\nI look at the heart.\n#### Count\nI count three boats.\n#### 3",
+        ["#### Scene I look at the heart.", "#### Count I count three boats."],
+        "",
+    ),
+    "nor is a sentence": (
+        "I look there now.\nAnswer: we add the bars, 3 and 4, side by side, and get 7 apples.",
+        ["I look there now.", "Answer: we add the bars, 3 and 4, side by side, and get 7 apples."],
+        "",
+    ),
+    "the trajectory's own words for an answer": (
+        "I look there now.\nI see it now.\nTherefore, Final Answer: 5",
+        ["I look there now.", "I see it now."],
+        "",
+    ),
+    "and what stands before them": (
+        "I look there now.\nTwo and three are five. So it must be this: Final Answer: 5",
+        ["I look there now.", "Two and three are five."],
+        "So it must be this:",
+    ),
     "nothing": (" \n ", [], ""),
 }
 
@@ -203,6 +223,8 @@ def test_reaching_the_answer_without_choices():
     ("answer", "said", "not_said"),
     [
         ("A", ["So (A).", "It is option A.", "The answer is A", "Answer: **A**", "I look.\nA", "A is correct."], []),
+        ("B", ["So it is B.", "Therefore, B", "The answer must be B.", "It is *B*."], ["B flat is heard."]),
+        ("a", ["The answer is a.", "so (a)"], ["So the answer is a boat.", "It is a boat."]),
         ("A", [], ["A boat is there.", "It is a boat: the answer is a boat.", "Plan A fails.", "the answer is (B)"]),
         ("(B)", ["the answer is B.", "(B) fits", "[Answer] B"], ["Take vitamin B."]),
         ("x", ["So the answer is x."], ["The x axis."]),

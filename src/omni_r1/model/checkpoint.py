@@ -69,6 +69,11 @@ class CheckpointError(OmniError):
     """A checkpoint that cannot be used; the message starts with the file and names the tensor or field."""
 
 
+def weight_sums(path: str | Path) -> dict[str, str]:
+    """sha256 of each file of weights in a checkpoint's folder, by the file's name."""
+    return {file.name: files.sha256(file) for file in sorted(locate(path).glob("*.safetensors"))}
+
+
 def locate(path: str | Path, revision: str | None = None) -> Path:
     """The checkpoint's folder: the shipped miniature by its name, `path` itself where it exists, else the hub
     repository of that name, downloaded."""

@@ -155,9 +155,12 @@ def described(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def drawn_by(made: dict[str, Any]) -> str:
-    """Whose the drawings of a bootstrapped folder are."""
+    """Whose the drawings of a bootstrapped folder are. Of what may be a path the last part."""
+    model = str(made["model"])
+    if not is_local(model) and (Path(model).is_absolute() or model.count("/") != 1):
+        model = Path(model).name
     sums = ", ".join(f"{name} {digest[:12]}" for name, digest in made["files"].items())
-    return f"none by hand: all by `{shown(made['model'])}` (sha256 of {sums})"
+    return f"none by hand: all by `{shown(model)}` (sha256 of {sums})"
 
 
 def changed(options: PesftOptions | PerpoOptions) -> list[tuple[str, str]]:

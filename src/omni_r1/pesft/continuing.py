@@ -40,10 +40,11 @@ def check(file: Path, record: dict[str, Any]) -> None:
         raise InputError(reason, file=file, field="resume_from_checkpoint") from error
     asked = record["options"]  # a warm-up that is a share of the run's length is another in a longer one
     constant = asked["lr_scheduler_type"] in CONSTANT and not asked.get("warmup_ratio")
+    free = FREE | ({"mode"} if "json_dir" in asked else set())  # PeSFT's lays out rows, which are compared below
     for name in differing:
         value = record["options"][name]
         longer = constant and name in LENGTH and 0 < options[name] < value
-        if name not in FREE and not longer:
+        if name not in free and not longer:
             raise InputError(f"was {options[name]!r} in the run that is to go on, not {value!r}", file=file, field=name)
     if data != record["data_sha256"]:
         raise InputError("other rows than in the run that is to go on", file=file, field="train_data")

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from omni_r1.data.token_folder import LOG, REJECTS
+from omni_r1.data.token_folder import LOG, MADE_OF, REJECTS
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import whole_rows, write_atomic
-from omni_r1.model import Omni, load
+from omni_r1.model import Omni, checkpoint, load
 from omni_r1.model.vq import digest
 from omni_r1.run_record import DRAWINGS, REPORT, RUN
 from omni_r1.show.overview import circumstances, options_of
@@ -148,8 +148,13 @@ def eyes_of(run: dict[str, Any], manifest: dict[str, Any], model_path: str | Non
     except OmniError as error:
         if model_path is not None:
             raise
-        raise InputError(f"the checkpoint that drew is not where it was: {error}", field="model_path") from error
-    if manifest.get("vq") not in (None, digest(omni.model.model.vqmodel)):
+        reason = f"say where the checkpoint is that drew; it cannot be loaded from where it was: {error}"
+        raise InputError(reason, field="model_path") from error
+    if "vq" in manifest:
+        same = manifest["vq"] == digest(omni.model.model.vqmodel)
+    else:  # not finished, or nothing written
+        same = run.get(MADE_OF, {}).get("checkpoint") in (None, checkpoint.weight_sums(place))
+    if not same:
         raise InputError("its VQ is not the one that drew", file=place, field="model_path")
     return omni
 

@@ -24,7 +24,7 @@ from omni_r1.data.shards import TokenRow
 from omni_r1.data.token_folder import TokenFolder
 from omni_r1.data.tokenize import CACHE, described, list_rejects, table
 from omni_r1.errors import InputError, warn
-from omni_r1.files import sha256, writing
+from omni_r1.files import writing
 from omni_r1.generate.backend import Backend
 from omni_r1.generate.runner import open_backend
 from omni_r1.generate.transformers_backend import TransformersBackend
@@ -241,7 +241,7 @@ def bootstrap(options: BootstrapOptions) -> int:
     omni, backend = open_backend(options.generating())
     if options.template == "templated" and (missing := set(TAGS) - set(omni.vocabulary.tags)):
         raise InputError(f"the checkpoint's tokenizer has no {min(missing)}", field="template")
-    drawn_by = {file.name: sha256(file) for file in sorted(folder_of_model.glob("*.safetensors"))}
+    drawn_by = checkpoint.weight_sums(folder_of_model)
     made_of = {name: value for name, value in vars(options).items() if name not in HOW}
     made_of |= {"source": source.made_of, "vocabulary": omni.vocabulary.digest, "checkpoint": drawn_by}
     folder = TokenFolder(Path(options.output_path), options, made_of, beside=DRAWINGS)

@@ -30,8 +30,10 @@ CHOICE = re.compile(r"\(([A-Z])\)")
 CLOSING = re.compile(r"\b(?:answer|correct)\b", re.IGNORECASE)
 CHOICES = re.compile(r"\b(?:choices|options|answers)\b[^.\n]*:\s*$", re.IGNORECASE)
 ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s*(?:is\b|:)", re.I)
-ANSWER_LINE = re.compile(  # `Final Answer: 5`, `**Answer:** 5`, `#### 5`: what is written behind the steps anyway
-    r"^(?:[*_#>\s]*(?:final\s+)?answer\s*[*_]*\s*:|####(?!#))\s*[*_]*\s*\S.{0,100}$", re.IGNORECASE
+ANSWER_LINE = re.compile(  # `Final Answer: 5`, `**Answer:** a boat`, `#### 5`: what is written behind the steps anyway
+    r"^(?:[*_#>\s]*(?:final\s+)?answer\s*[*_]*\s*:\s*[*_]*\s*(?:\S+\s+){0,7}\S+"
+    r"|####\s*(?:[-+−$]?[\d.,/:]+\s?\S{0,10}|\(?[A-Z]\)?))\s*$",
+    re.IGNORECASE,
 )
 ANSWER_BELOW = re.compile(r"^([*_#> \t]*(?:final\s+)?answer[ \t*_]*:[*_ \t]*)\n\s*(?=\S+[^\n]*\Z)", re.I | re.M)
 MARKUP = re.compile(  # what a trajectory is laid out with, by its own names and by those of others
@@ -39,10 +41,13 @@ MARKUP = re.compile(  # what a trajectory is laid out with, by its own names and
 )
 INFERRED = re.compile(r"^(?:so|therefore|thus|hence|consequently|in conclusion|in summary)\b", re.IGNORECASE)
 LETTER = re.compile(r"\(?([A-Za-z])[.)]?")
-NAMED = (  # a letter as an answer, in its own case: the article is none
-    r"\({0}\)|^[\W_]*{0}[\W_]*$|(?:\b(?i:options?|choice|answer|letter)\]?(?:\s+(?i:is|of))?|=)[\s:\"'(*_$]*{0}(?![\w'’-])"
+NAMED = (  # a letter as an answer, in its own case: bracketed, alone, behind or before what names it
+    r"\({0}\)|^[\W_]*{0}[\W_]*$"
+    r"|\b(?i:is|be|so|thus|hence|therefore),?\s+[\"'(*_$]*{0}[\W_]*$"
+    r"|(?:\b(?i:options?|choice|answer|letter)\]?(?:\s+(?i:is|of))?|=)[\s:\"'(*_$]*{0}{1}"
     r"|(?<![\w'’-]){0}[\"')*_]*\s+(?i:is\s+(?:the\s+)?(?:correct|right|answer))\b"
 )
+ENDED, NO_ARTICLE = r"(?![\w'’-])", r"(?!\s*[\w'’-])"
 LONGEST_CONCLUSION = 300  # characters
 
 
@@ -58,16 +63,17 @@ def split(rationale: str, most: int) -> Chain:
     """The steps of a rationale, at most so many: neighbours are put together where there are more.
 
     A step is one line. Nothing that is said is lost but labels, numbers, bullets, and a line at the end that is only
-    `Final Answer: ...`: the answer is written there in any case. What only announces the answer at the end is no step,
-    unless it is all there is. No steps for an empty rationale.
+    `Final Answer: ...`, or the rest of one from there: the answer is written there in any case. What only announces the
+    answer at the end is no step, unless it is all there is. No steps for an empty rationale.
     """
     pieces, conclusion = _pieces(rationale), list[str]()
     while pieces:
         *rest, last = _sentences(pieces[-1])
         if not concludes(last) or not (rest or len(pieces) > 1):
             break
-        if not ANSWER_LINE.match(last):
-            conclusion.insert(0, last)
+        said = last.partition(FINAL_ANSWER)[0].strip()  # a trajectory's own words for it are written anyway, too
+        if said == last or len(said.split()) >= FEWEST_WORDS:
+            conclusion[:0] = [] if ANSWER_LINE.match(last) else [said]
         pieces[-1:] = [left] if (left := " ".join(rest)) else []
         if len(pieces) > 1 and 0 < len(left.split()) < FEWEST_WORDS:
             pieces[-2:] = [f"{pieces[-2]} {left}"]
@@ -219,7 +225,8 @@ def reaches(rationale: str, answer: str, choices: Sequence[str]) -> bool:
         return chosen_letter(rationale, choices) == answer
     said, answer = rationale.replace("−", "-"), answer.strip().replace("−", "-")
     if letter := LETTER.fullmatch(answer):
-        return re.search(NAMED.format(letter[1]), said, re.MULTILINE) is not None
+        behind = NO_ARTICLE if letter[1] == "a" else ENDED
+        return re.search(NAMED.format(letter[1], behind), said, re.MULTILINE) is not None
     before = r"(?<![\w.\-/])(?<!\d,)" if answer[:1].isdigit() else r"(?<!\w)"
     behind = r"(?![\w/]|[.,]\d)" if answer[-1:].isdigit() else r"(?!\w)"
     return re.search(f"{before}{re.escape(answer)}{behind}", said, re.IGNORECASE) is not None

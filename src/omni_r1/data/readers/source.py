@@ -112,7 +112,7 @@ def open_source(name: str, configs: Sequence[str], split: str, revision: str | N
     path = Path(name)
     if not path.exists():
         if path.suffix in FILES or path.is_absolute() or name.count("/") > 1:  # the hub's are USER/NAME
-            raise InputError("no such file" if path.suffix in FILES else "no such folder", file=path, field="input")
+            raise InputError(f"no such file{'' if path.suffix in FILES else ' or folder'}", file=path, field="input")
         return _on_hub(name, configs, split, revision)
     if revision is not None:
         raise InputError("files have no revisions, only a data set of the hub has", field="revision")
