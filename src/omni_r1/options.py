@@ -339,7 +339,7 @@ class BenchOptions(AnsweringOptions):
     """Answer a benchmark's questions, grade them, and report figures with intervals."""
 
     model_path: str = option(help=f"checkpoint folder, hub id, or '{SHIPPED}'")
-    suite: Suite | None = option(None, help=f"what is asked; none is omni-bench, or {SHIPPED} where `data` is")
+    suite: Suite | None = option(None, help=f"what is asked; none is {SHIPPED}, or omni-bench where there are data")
     data: str | None = option(
         None,
         help="the suite's file or folder, or a hub id; none is its own data set of the hub",

@@ -1,6 +1,7 @@
 """The model card, and the way of a checkpoint to the Hub; no network."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,6 +101,22 @@ def test_every_run_leaves_a_card(checkpoint, tmp_path):
     assert not (tmp_path / "out" / "adapter" / CARD).exists()
     pesft(options(checkpoint, tmp_path / "whole"))
     assert "adapter" not in (tmp_path / "whole" / CARD).read_text()
+
+
+def test_terms_of_the_base_s_own_card_are_kept(checkpoint, tmp_path):
+    """Of what this project trained before; another's card says nothing that it could read."""
+    write_rows(tmp_path / "rows.jsonl")
+    pesft(options(checkpoint, tmp_path / "one"))
+    card = tmp_path / "one" / CARD
+    terms = "- Base model, the miniature of Omni-R1: mit\n- Data, the rows it was trained on: its licence is not stated"
+    head, told = card.read_text().split("## Licence")
+    card.write_text(f"{head}## Licence\n\n{terms}\n\nWhoever{told.split('Whoever')[1]}")
+    pesft(options(tmp_path / "one", tmp_path / "two"))
+    assert f"## Licence\n\n{terms}\n\nWhoever" in (tmp_path / "two" / CARD).read_text()
+    shutil.copytree(checkpoint, tmp_path / "else")
+    (tmp_path / "else" / CARD).write_text("---\nlicense: mit\n---\n\n## Licence\n\nfree\n\nWhoever\n")
+    pesft(options(tmp_path / "else", tmp_path / "three"))
+    assert "- Base model: the terms of `else`" in (tmp_path / "three" / CARD).read_text()
 
 
 MANIFEST = {

@@ -128,6 +128,12 @@ def test_resuming_goes_on_with_the_log(checkpoint, tmp_path):
         pesft(options(checkpoint, data, tmp_path / "out", resume_from_checkpoint=str(tmp_path / "nowhere")))
 
 
+def test_the_last_step_is_logged_wherever_it_falls(checkpoint, tmp_path):
+    pesft(options(checkpoint, write_rows(tmp_path / "rows.jsonl"), tmp_path / "out", max_steps=3, logging_steps=10))
+    rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 3]
+
+
 def test_same_seed_same_weights(checkpoint, tmp_path):
     data = write_rows(tmp_path / "rows.jsonl")
     weights = []

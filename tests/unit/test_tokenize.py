@@ -429,7 +429,7 @@ def test_dataset_refuses(tokens, omni, tmp_path):
     (tokens / "manifest.json").write_text("{")
     refused("manifest.json: cannot be read")
     (tokens / "manifest.json").unlink()
-    refused("no manifest.json: it is not finished; the same command goes on, or says why it cannot")
+    refused("no manifest.json: it is not finished; the command that began it goes on, or says why it cannot")
 
 
 def test_a_damaged_page_is_seen(tokens, omni):

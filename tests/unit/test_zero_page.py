@@ -34,6 +34,7 @@ def test_every_drawing_that_was_taken_is_shown(folder, capsys):
     assert page.count("data:image/png;base64,") == len(taken) + sum(len(each["pictures"]) for each in asked)
     assert page.count("picture of the question") == len(asked) and "&lt;image&gt;" not in page
     assert "&lt;b&gt;One&lt;/b&gt; of 4." in page and "<b>One</b>" not in page
+    assert "<td>empty-answer</td>" in page  # with its row and its message
     assert "rows read" in page and "dropped: empty-answer" in page and "default-src 'none'" in page
 
 

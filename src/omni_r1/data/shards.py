@@ -168,7 +168,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What a finished folder says of itself. Raises InputError for any other folder."""
     file = folder / MANIFEST
     if not file.is_file():
-        unfinished = "it is not finished; the same command goes on, or says why it cannot"
+        unfinished = "it is not finished; the command that began it goes on, or says why it cannot"
         known = folder.is_dir() and (folder / SHARDS).is_dir()
         raise InputError(
             f"no {MANIFEST}: {unfinished if known else 'not a folder of omni-r1 tokenize or bootstrap'}", file=folder

@@ -78,8 +78,10 @@ class TokenFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"cannot be gone on with: {error}", file=file, field="output_path") from error
         for name in differing:
-            was, now = (json.dumps(value) for value in (before[name], self.made_of[name]))
-            raise InputError(f"was {was[:200]} there, not {now[:200]}; take another output_path", file=file, field=name)
+            was, now = (json.dumps(value)[:200] for value in (before[name], self.made_of[name]))
+            sums = isinstance(self.made_of[name], dict)  # of files, which say nothing to anyone
+            reason = "was another there" if sums else f"was {was} there, not {now}"
+            raise InputError(f"{reason}; take another output_path", file=file, field=name)
 
     def _whole(self) -> list[dict[str, Any]]:
         """The lines of the log whose files are as they say, up to the first that is not."""

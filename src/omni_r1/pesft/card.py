@@ -16,6 +16,7 @@ from omni_r1.run_record import RUN
 
 CARD = "README.md"
 TAGS = ["omni-r1", "chameleon", "visual-reasoning", "interleaved-text-and-images"]
+LICENCE = re.compile(r"## Licence\n\n(.*?)\n\nWhoever", re.DOTALL)
 ADAPTER = "\n`adapter/` has the low-rank adapter alone, in PEFT's format; the weights here are `{base}` and it.\n"
 CHAMELEON = re.compile("chameleon|anole|omni-?r1", re.IGNORECASE)
 RESEARCH = "chameleon-research-license"
@@ -185,6 +186,9 @@ def licences(base: str, manifest: dict[str, Any]) -> dict[str, Any]:
     header = {"license": licence}
     if base == SHIPPED:
         words = f"- Base model, the miniature of Omni-R1: mit\n{words}"
+    elif (card := Path(base, CARD)).is_file() and (told := terms_of(card)):
+        header = told[0] if licence in ("unknown", told[0].get("license")) else {"license": "other"}
+        words = "\n".join(dict.fromkeys(f"{told[1]}\n{words}".splitlines()))
     elif CHAMELEON.search(shown(base)):
         header = {"license": "other", "license_name": RESEARCH, "license_link": RESEARCH_LINK}
         words = f"- Base model: [Chameleon research licence of Meta]({RESEARCH_LINK}), for research alone\n{words}"
@@ -192,6 +196,16 @@ def licences(base: str, manifest: dict[str, Any]) -> dict[str, Any]:
         header = {"license": "other"}
         words = f"- Base model: the terms of `{shown(base)}`; Chameleon and Anole are for research alone\n{words}"
     return {"header": header, "text": f"{words}\n\nWhoever uses this model is bound by all of it."}
+
+
+def terms_of(card: Path) -> tuple[dict[str, Any], str] | None:
+    """The licence fields of a card that this module wrote and its terms in words, None for another's card."""
+    before = ModelCard.load(card, ignore_metadata_errors=True)
+    found = LICENCE.search(before.text)
+    if before.data.library_name != "omni-r1" or found is None:
+        return None
+    fields = ("license", "license_name", "license_link")
+    return {key: value for key in fields if (value := getattr(before.data, key, None))}, found[1].strip()
 
 
 def data_licence(manifest: dict[str, Any]) -> tuple[str, str]:

@@ -138,6 +138,10 @@ class LogFile(transformers.TrainerCallback):
         self.log = AppendLog(self.path)
         self.log.rewrite([row for row in self.log.rows if row["step"] <= step and CLOSING not in row])
 
+    def on_step_end(self, args, state, control, **kwargs):
+        """The last step is logged, wherever it falls: its figures are those a run ends with."""
+        control.should_log |= state.global_step == state.max_steps
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.log is not None:
             self.log.append({"step": state.global_step, **(logs or {})})

@@ -60,11 +60,12 @@ class Sheet:
         """A row's question and drawings of its steps. Raises InputError where a line is not of this checkpoint."""
         try:
             given = [
-                panel("given", "The picture", self.picture(codes, "picture of the question"))
+                panel("given", "The picture, as the model sees it", self.picture(codes, "picture of the question"))
                 for codes in question["pictures"]
             ]
             panels = "".join(given)
             panels += "".join(self.step(list(group)) for _, group in groupby(lines, key=itemgetter("step")))
+            panels += panel("", prose(said), "") if (said := question.get("conclusion")) else ""
             asked, answer = escape(question["question"].replace(IMAGE_MARK, " ").strip()), escape(question["answer"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"is no drawing: {error!r}", field=str(question.get("id"))) from error
@@ -84,6 +85,21 @@ def counted(wrote: int, reasons: Counter[str]) -> str:
     rows += [(f"dropped: {reason}", count) for reason, count in reasons.most_common()]
     cells = "".join(f"<tr><th scope=row>{escape(name)}</th><td>{count:,}</td></tr>" for name, count in rows)
     return f'<div class="figures"><table><tbody>{cells}</tbody></table></div>'
+
+
+def listed(rejects: Sequence[dict[str, Any]]) -> str:
+    """Rows that were dropped before anything was drawn for them, and why."""
+    if not rejects:
+        return ""
+    of = f" The first {SHOWN} of {len(rejects):,}; {REJECTS} has all." if len(rejects) > SHOWN else ""
+    keys = ("id", "file", "row", "field", "reason", "message")
+    head = "".join(f"<th>{key}</th>" for key in keys)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(reject.get(key) or ''))}</td>" for key in keys) + "</tr>"
+        for reject in rejects[:SHOWN]
+    )
+    table = f'<table class="rejects"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<h2>Dropped undrawn</h2><p>Rows with nothing to show.{of}</p><div class="figures">{table}</div>'
 
 
 def page(run_dir: Path, model_path: str | None = None) -> str:
@@ -113,8 +129,10 @@ def page(run_dir: Path, model_path: str | None = None) -> str:
         if faults := [line for line in lines if line.get("reason")]:
             passed_over.append((first, faults))
     kept = sheet.rows("Written", "What a model is trained on: the drawings taken.", written)
+    undrawn = [reject for reject in rejects if str(reject["id"]) not in by_row]
     parts = [sheet.rows(f"Dropped: {reason}", "All drawings of each row.", rows) for reason, rows in dropped.items()]
     parts.append(sheet.rows("Passed over", "Drawings that a filter held back, of rows that were written.", passed_over))
+    parts.append(listed(undrawn))
     styles = ("report.css", "drawings.css")
     style = "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
     checked = manifest.get("validated")

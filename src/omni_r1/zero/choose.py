@@ -15,6 +15,14 @@ from omni_r1.zero.options import BootstrapOptions
 
 FLAT, UNLIKE, COPY = "flat", "unlike-pictures", "copy"
 UNSURE, DISPUTED, DISAGREES, UNMOVED = "unsure", "disputed", "disagrees", "answer-unmoved"
+SCORE_OF = {  # by which a drawing was too low; flat is too high
+    UNLIKE: "perception",
+    COPY: "changed",
+    UNSURE: "confidence",
+    DISPUTED: "votes",
+    DISAGREES: "agreement",
+    UNMOVED: "answer_gain",
+}
 
 
 def commonest(codes: Sequence[int]) -> float:

@@ -34,7 +34,7 @@ from omni_r1.perpo.grading import grade
 from omni_r1.run_record import DRAWINGS, progress
 from omni_r1.trajectory import IMAGE_MARK, TAGS, Image, Segment, Text, extract_answer
 from omni_r1.zero.agreement import Likelihood, answer_gains, step_agreements
-from omni_r1.zero.choose import changed, choose, fault, perception_scores
+from omni_r1.zero.choose import SCORE_OF, changed, choose, fault, perception_scores
 from omni_r1.zero.draw import Candidate, Traced, draw, lead_of, trace
 from omni_r1.zero.options import BootstrapOptions
 from omni_r1.zero.perception import Calibration, calibrate
@@ -171,6 +171,9 @@ class Bootstrapper:
                 continue
             reason, count = Counter(reason for reason in faults if reason).most_common(1)[0]
             message = f"step {len(each.row.drawings) + 1}: {count} of {len(faults)} drawings are {reason}"
+            if (score := SCORE_OF.get(reason)) is not None:
+                best = max(getattr(one, score) for one, why in zip(candidates, faults, strict=True) if why == reason)
+                message += f", {score} {best:.4g} at best where {getattr(self.options, f'min_{score}')} is the least"
             each.drop(reason, message, "rationale")
 
     def _measure(self, rows: list[Traced], drawn: list[list[Candidate]]) -> None:
@@ -207,6 +210,7 @@ class Bootstrapper:
         if not each.row.drawings:
             said = "".join(part.text if isinstance(part, Text) else IMAGE_MARK for part in each.row.question)
             asked = {"question": said, "pictures": [list(picture.codes) for picture in each.row.pictures]}
+            asked["conclusion"] = each.row.conclusion
         for place, (one, reason) in enumerate(zip(candidates, faults, strict=True)):
             scores = {name: getattr(one, name) for name in SCORES}
             yield {
