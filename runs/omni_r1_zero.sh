@@ -70,7 +70,7 @@ reinforce() { # NAME DATA SEED OPTIONS...: PeRPO of what NAME's PeSFT left, and 
 }
 
 zero() { # SEED
-    drawing zero-1 miniature "$base" # greedy: the same for all seeds
+    drawing zero-1 miniature "$base" --min-confidence -0.01 # greedy: the same for all seeds
     learn "zero-1/$1" "$work/zero-1/drawn" "$1"
     drawing "zero-2/$1" miniature-again "$work/zero-1/$1/model" --seed "$1"
     learn "zero-2/$1" "$work/zero-2/$1/drawn" "$1"
@@ -97,7 +97,7 @@ for setting in $settings; do
         annotated) gold annotated "$seed" "" ;;
         text) gold text "$seed" "--perception-weight 0" "--look none --mode text-only" ;;
         unfiltered) # every drawing is taken, whatever it is
-            drawing unfiltered miniature "$base" --min-confidence none
+            drawing unfiltered miniature "$base"
             learn "unfiltered/$seed" "$work/unfiltered/drawn" "$seed"
             ;;
         esac
