@@ -99,7 +99,7 @@ def listed(rejects: Sequence[dict[str, Any]]) -> str:
         for reject in rejects[:SHOWN]
     )
     table = f'<table class="rejects"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<h2>Dropped undrawn</h2><p>Rows with nothing to show.{of}</p><div class="figures">{table}</div>'
+    return f'<h2>Dropped undrawn</h2><p>Nothing was drawn for these rows.{of}</p><div class="figures">{table}</div>'
 
 
 def page(run_dir: Path, model_path: str | None = None) -> str:
