@@ -78,18 +78,19 @@ def percent(value: float | None) -> str:
     return "—" if value is None else f"{100 * value:.1f} %"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    def within(row: dict[str, Any], key: str) -> str:
-        return f"[{100 * row[key][0]:.1f}, {100 * row[key][1]:.1f}]" if key in row else ""
+def within(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
+
+def table(rows: list[dict[str, Any]]) -> str:
     return markdown(
         [
             {
                 "": TITLES[row["name"]],
                 "seeds": len(row["seeds"]),
-                "accuracy": f"{percent(row['accuracy'])} {within(row, 'interval')}",
+                "accuracy": f"{percent(row['accuracy'])} {within(row['interval'])}",
                 **{task: f"{100 * share:.0f}" for task, share in row["tasks"].items()},
-                "gain, points": f"{100 * row['gain']:+.1f} {within(row, 'gain_interval')}" if "gain" in row else "",
+                "gain, points": f"{100 * row['gain']:+.1f} {within(row['gain_interval'])}" if "gain" in row else "",
                 "steps right": percent(row["step_accuracy"] if row["valid_images"] is not None else None),  # it draws
                 "whole images": percent(row["valid_images"]),
             }

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import MIDDLE, SEVEN, made_with
-from tables import markdown, put_section
+from tables import kept, markdown, put_section
 
 from omni_r1.data.miniature import blank
-from omni_r1.files import write_atomic
 from omni_r1.option_parser import option, parse
 from omni_r1.options import Dtype
 from omni_r1.run_record import describe_run
@@ -189,11 +188,7 @@ def ragged_cost(figures: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     asked = parse(BenchmarkOptions, sys.argv[1:], "bench")
-    figures: list[dict[str, Any]] = []
-    Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
-    for one in time_backends(asked):
-        figures.append(one)
-        write_atomic(asked.json_path, json.dumps(figures, indent=1) + "\n")
+    figures = kept(time_backends(asked), asked.json_path)
     run = describe_run(asked, seed=0)
     settings = f"{asked.shape}, {asked.dtype}, {asked.device}, {asked.threads} thread{'s' * (asked.threads > 1)}"
     lines = [

@@ -24,10 +24,9 @@ from typing import Any, Literal
 import torch
 from common import MIDDLE, SEVEN, made_with, random_omni
 from memory import MIDDLE_EYES, SEVEN_EYES, write_files
-from tables import markdown, put_section
+from tables import kept, markdown, put_section
 
 from omni_r1.data.miniature.blank import world_text
-from omni_r1.files import write_atomic
 from omni_r1.model import create
 from omni_r1.option_parser import option, parse
 from omni_r1.run_record import describe_run
@@ -139,7 +138,6 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     asked = parse(BenchmarkOptions, sys.argv[1:], "pesft benchmark")
     run = describe_run(asked, seed=0)
-    Path(asked.json_path).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         if asked.shape == "93m":
             folder = write_files(Path(work), MIDDLE, MIDDLE_EYES)
@@ -148,10 +146,7 @@ def main() -> None:
             folder = write_files(Path(work), SEVEN, SEVEN_EYES)
             random_omni(folder, "cuda", "bf16").save(folder, dtype="bf16")
             torch.cuda.empty_cache()
-        rows = []
-        for one in figures(folder, asked):
-            rows.append(one)
-            write_atomic(asked.json_path, json.dumps(rows, indent=1) + "\n")
+        rows = kept(figures(folder, asked), asked.json_path)
     content = f"{run['machine']}, {asked.threads} threads; {made_with(run)}.\n\n{table(rows)}"
     print(content)
     if asked.page:

@@ -3,15 +3,27 @@
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from omni_r1.files import write_atomic
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     names = list(rows[0])
     lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def kept(figures: Iterable[dict[str, Any]], path: str) -> list[dict[str, Any]]:
+    """All figures, written as they come: of a run that is stopped those are left that it had."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for one in figures:
+        rows.append(one)
+        write_atomic(path, json.dumps(rows, indent=1) + "\n")
+    return rows
 
 
 def put_section(page: Path, name: str, content: str) -> None:

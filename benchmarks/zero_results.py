@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ablations import of_mean, percent, row_of
+from ablations import of_mean, percent, row_of, within
 from tables import markdown, publish
 
 TITLES = {
@@ -44,10 +44,6 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
             row["rejected"] = [each["counts"]["rejected"] for each in manifests]
             row["validated"] = [each["validated"] for each in manifests]
     return rows
-
-
-def within(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
 def table(rows: list[dict[str, Any]]) -> str:

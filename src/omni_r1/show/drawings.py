@@ -10,18 +10,19 @@ from typing import Any
 
 import torch
 
+from omni_r1.data.shards import MANIFEST
 from omni_r1.data.token_folder import LOG, MADE_OF, REJECTS
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import whole_rows, write_atomic
 from omni_r1.model import Omni, checkpoint, load
 from omni_r1.model.vq import digest
 from omni_r1.run_record import DRAWINGS, REPORT, RUN
-from omni_r1.show.overview import circumstances, options_of
+from omni_r1.show.overview import circumstances, html_table, options_of
 from omni_r1.show.records import as_data, escape, fingerprint, read_object
 from omni_r1.show.strip import panel, prose
+from omni_r1.show.table import Cell, Table
 from omni_r1.trajectory import IMAGE_MARK
 
-MANIFEST = "manifest.json"
 HERE = Path(__file__).parent
 SHOWN = 60  # rows of a heading
 WIDTH = 128  # pixels for a drawing
@@ -92,14 +93,10 @@ def listed(rejects: Sequence[dict[str, Any]]) -> str:
     if not rejects:
         return ""
     of = f" The first {SHOWN} of {len(rejects):,}; {REJECTS} has all." if len(rejects) > SHOWN else ""
-    keys = ("id", "file", "row", "field", "reason", "message")
-    head = "".join(f"<th>{key}</th>" for key in keys)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(reject.get(key) or ''))}</td>" for key in keys) + "</tr>"
-        for reject in rejects[:SHOWN]
-    )
-    table = f'<table class="rejects"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<h2>Dropped undrawn</h2><p>Nothing was drawn for these rows.{of}</p><div class="figures">{table}</div>'
+    title, keys = "Dropped undrawn", ["file", "row", "field", "reason", "message"]
+    rows = [(str(reject["id"]), [Cell(str(reject.get(key) or "")) for key in keys]) for reject in rejects[:SHOWN]]
+    table = html_table(Table(title, "id", keys, rows))
+    return f'<h2>{title}</h2><p>Nothing was drawn for these rows.{of}</p><div class="rejects">{table}</div>'
 
 
 def page(run_dir: Path, model_path: str | None = None) -> str:
@@ -110,9 +107,8 @@ def page(run_dir: Path, model_path: str | None = None) -> str:
     run, manifest = read_object(run_dir / RUN), read_object(run_dir / MANIFEST)
     log = list(whole_rows(run_dir / LOG))
     rejects = [reject for line in log for reject in line["rejects"]]
-    reasons: dict[str, str] = {}
-    for reject in rejects:  # of rows of one id only the first is drawn
-        reasons.setdefault(str(reject["id"]), str(reject["reason"]))
+    # Of rows of one id only the first is drawn: its reason is the one.
+    reasons = {str(reject["id"]): str(reject["reason"]) for reject in reversed(rejects)}
     wrote = sum(line["rows"] for line in log)
     by_row: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((run_dir / DRAWINGS).glob("*.jsonl")):

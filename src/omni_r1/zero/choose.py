@@ -15,7 +15,7 @@ from omni_r1.zero.options import BootstrapOptions
 
 FLAT, UNLIKE, COPY = "flat", "unlike-pictures", "copy"
 UNSURE, DISPUTED, DISAGREES, UNMOVED = "unsure", "disputed", "disagrees", "answer-unmoved"
-SCORE_OF = {  # by which a drawing was too low; flat is too high
+SCORE_OF = {  # of which a drawing may have too little, by the reason it then gets; the first of them counts
     UNLIKE: "perception",
     COPY: "changed",
     UNSURE: "confidence",
@@ -44,24 +44,12 @@ def perception_scores(candidates: Sequence[Candidate], band: Band, distances: Te
 
 def fault(candidate: Candidate, options: BootstrapOptions) -> str | None:
     """Why a drawing is not taken, None where nothing speaks against it. What was not measured speaks for nothing."""
-
-    def below(value: float | None, least: float | None) -> bool:
-        return value is not None and least is not None and value < least
-
     if options.max_flat is not None and commonest(candidate.codes) > options.max_flat:
         return FLAT
-    if below(candidate.perception, options.min_perception):
-        return UNLIKE
-    if below(candidate.changed, options.min_changed):
-        return COPY
-    if below(candidate.confidence, options.min_confidence):
-        return UNSURE
-    if below(candidate.votes, options.min_votes):
-        return DISPUTED
-    if below(candidate.agreement, options.min_agreement):
-        return DISAGREES
-    if below(candidate.answer_gain, options.min_answer_gain):
-        return UNMOVED
+    for reason, score in SCORE_OF.items():
+        value, least = getattr(candidate, score), getattr(options, f"min_{score}")
+        if value is not None and least is not None and value < least:
+            return reason
     return None
 
 

@@ -71,9 +71,8 @@ def split(rationale: str, most: int) -> Chain:
         *rest, last = _sentences(pieces[-1])
         if not concludes(last) or not (rest or len(pieces) > 1):
             break
-        said = last.partition(FINAL_ANSWER)[0].strip()  # a trajectory's own words for it are written anyway, too
-        if said == last or len(said.split()) >= FEWEST_WORDS:
-            conclusion[:0] = [] if ANSWER_LINE.match(last) else [said]
+        if said := _kept_of(last):
+            conclusion.insert(0, said)
         pieces[-1:] = [left] if (left := " ".join(rest)) else []
         if len(pieces) > 1 and 0 < len(left.split()) < FEWEST_WORDS:
             pieces[-2:] = [f"{pieces[-2]} {left}"]
@@ -87,6 +86,15 @@ def concludes(piece: str) -> bool:
     if ANNOUNCED.search(piece) or ANSWER_LINE.match(piece):
         return True
     return bool(CHOICE.search(piece)) and bool(CLOSING.search(piece) or INFERRED.match(piece))
+
+
+def _kept_of(last: str) -> str:
+    """What of a concluding sentence is kept: nothing of an answer line, nor of another what a trajectory writes anyway
+    from `Final Answer:` on, with a word or two before it."""
+    said, mark, _ = last.partition(FINAL_ANSWER)
+    if ANSWER_LINE.match(last) or (mark and len(said.split()) < FEWEST_WORDS):
+        return ""
+    return said.strip()
 
 
 def markup(chain: Chain) -> str | None:

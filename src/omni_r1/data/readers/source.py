@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.repocard import metadata_load
+from huggingface_hub.utils import validate_repo_id
 
 from omni_r1.data.sample import Place, RowError
 from omni_r1.errors import InputError
@@ -111,8 +113,8 @@ def open_source(name: str, configs: Sequence[str], split: str, revision: str | N
     """
     path = Path(name)
     if not path.exists():
-        if path.suffix in FILES or path.is_absolute() or name.count("/") > 1:  # the hub's are USER/NAME
-            raise InputError(f"no such file{'' if path.suffix in FILES else ' or folder'}", file=path, field="input")
+        if path.suffix in FILES:
+            raise InputError("no such file", file=path, field="input")
         return _on_hub(name, configs, split, revision)
     if revision is not None:
         raise InputError("files have no revisions, only a data set of the hub has", field="revision")
@@ -170,8 +172,11 @@ def _on_hub(name: str, configs: Sequence[str], split: str, revision: str | None)
     import datasets
 
     try:
+        validate_repo_id(name)
         found = HfApi().dataset_info(name, revision=revision)
         names = datasets.get_dataset_config_names(name, revision=found.sha)
+    except HFValidationError:
+        raise InputError("no such file or folder", file=name, field="input") from None
     except Exception as error:  # as in HubPart
         message = f"no such file or folder, and not to be had from the hub: {_words(error)}"
         raise InputError(message, file=name, field="input") from error
