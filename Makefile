@@ -13,9 +13,10 @@ help: ## this list
 demo: .venv/.core ## install, then run the miniature: bench, figures, report
 	$(BIN)/omni-r1 demo
 
-# A file's tests share what its fixtures make, and a worker a core; the long ones are near the front of the alphabet.
+# A file's tests share what its fixtures make, and a worker a core; the long ones are near the front of the alphabet. A
+# test that hangs takes its worker with it: another worker would run into it again.
 test: .venv/.dev ## install with the test tools, then run every test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-vllm: .venv/.vllm ## install vLLM for CPUs beside the rest, then run the tests that need it
 	$(BIN)/pytest tests/with_vllm

@@ -1,21 +1,24 @@
 """A process that has imported everything and loaded the model, and forks a child for each attempt at a verb.
 
-Starting Python, torch and a model takes seconds; a fork takes milliseconds. torch keeps to one thread here, so there
-are no others for a fork to lose. Run as `python fork_server.py MODEL`; `ForkServer` is the other end of its pipes.
+Starting Python, torch and a model takes seconds; a fork takes milliseconds. Run as `python fork_server.py MODEL`;
+`ForkServer` is the other end of its pipes.
 """
 
+import faulthandler
 import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any, Self
 
 TESTS = Path(__file__).parent
+LIMIT = 300  # seconds for an attempt, which takes some ten on a busy machine: one that hangs says where, and ends
 
 
 class Server:
@@ -26,7 +29,7 @@ class Server:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, script, *map(str, words)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
         )
 
     def ask(self, order: dict[str, Any]) -> str:
@@ -39,8 +42,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        os.killpg(self.process.pid, signal.SIGKILL)  # and what it started, whatever that waits for
         self.process.wait()
 
 
@@ -67,10 +69,18 @@ class ForkServer(Server):
         return int(self.ask(order))
 
 
-def serve(model: str) -> None:
+def ready_to_fork() -> None:
+    """Nothing is shared with a child that a death could leave locked, and no thread runs that could hold a lock."""
     import torch
+    from tqdm import tqdm
 
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own lock is one for all processes: who dies with it stops all later ones
+    tqdm.monitor_interval = 0  # its thread
+
+
+def serve(model: str) -> None:
+    ready_to_fork()
     from omni_r1.bench import run
     from omni_r1.data import tokenize
     from omni_r1.generate import runner
@@ -103,10 +113,11 @@ def child(order: dict[str, Any]) -> int:
 
 
 def say_into(file: str) -> None:
-    """What a child prints goes into a file."""
+    """What a child prints goes into a file; where it is, too, should it hang."""
     said = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
+    faulthandler.dump_traceback_later(LIMIT, exit=True)
 
 
 def verb(words: list[str]) -> int:

@@ -11,13 +11,12 @@ import mmap
 import os
 import resource
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import faulty
-from fork_server import Server, ended, say_into, verb
+from fork_server import Server, ended, ready_to_fork, say_into, verb
 
 SAVERS = ("torch.save", "safetensors")  # upstream's writers as operations
 GROWING = sorted({*faulty.GROWING, *SAVERS})
@@ -109,19 +108,13 @@ class TrainingOperations(faulty.Operations):
 
 
 def serve(model: str, rows: str, work: str, verb: str, *more: str) -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    ready_to_fork()
     os.fsync = lambda fd: None  # guards against lost power, and only takes time here
-    from tqdm import tqdm
-
     from omni_r1 import run_record
     from omni_r1.cli import main
     from omni_r1.model import load
 
     run: Any = importlib.import_module(f"omni_r1.{verb}.run")
-    tqdm.set_lock(threading.RLock())  # its own lock is shared with the children, and one may die holding it
-    tqdm.monitor_interval = 0  # no second thread, which could hold a lock at a fork
     run_record._commit = lambda: None
     run_record._version = lambda package: None
     out, sys.stdout = sys.stdout, sys.stderr

@@ -14,7 +14,7 @@ from omni_r1.options import SHIPPED
 from omni_r1.run_record import ANSWERS
 from run_files import Inspector, differences, write_questions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # under three minutes on two cores with nothing else to do
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # under three minutes on two cores with nothing else to do
 
 ROWS, KILLS, BATCH = 100, 100, 8
 BAD = frozenset({7, 50})  # rows whose picture is missing: they fail, and nothing else does
