@@ -130,10 +130,10 @@ def test_the_second_run_encodes_nothing(run, tmp_path, capsys):
     zebra(tmp_path / "zebra")
     cache = ["--cache-path", str(tmp_path / "cache.sqlite")]
     assert run(tmp_path / "zebra", "zebra-cot", tmp_path / "one", *cache) == 0
-    assert "pictures encoded                      7\n" in capsys.readouterr().out
+    assert "pictures encoded now                  7\n" in capsys.readouterr().out
     assert run(tmp_path / "zebra", "zebra-cot", tmp_path / "two", "--mode", "templated", *cache) == 0
     shown = capsys.readouterr().out
-    assert "pictures encoded                      0\n" in shown and "  known already                       9\n" in shown
+    assert "pictures encoded now                  0\n" in shown and "  known already                       9\n" in shown
 
 
 def test_the_cache_is_of_one_vq(omni, tmp_path):

@@ -257,7 +257,7 @@ def table(folder: TokenFolder, pictures: PictureCodes | None, read_now: int, sec
     lines += [("tokens", counts["tokens"]), ("  of them targets", counts["target_tokens"])]
     lines += [("images", counts["images"]), ("  of them targets", counts["target_images"])]
     if pictures is not None:
-        lines += [("pictures encoded", pictures.encoded), ("  known already", pictures.hits)]
+        lines += [("pictures encoded now", pictures.encoded), ("  known already", pictures.hits)]
     if read_now:
         lines.append(("rows a second", f"{read_now / seconds:,.1f}"))
     width = max(len(name) for name, _ in lines)
