@@ -120,7 +120,7 @@ def test_terms_of_the_base_s_own_card_are_kept(checkpoint, tmp_path):
 
 
 MANIFEST = {
-    "format_version": 1,
+    "format_version": 2,
     "format": "zebra-cot",
     "source": {"name": "multimodal-reasoning-lab/Zebra-CoT", "licence": None, "split": "train", "revision": "abc123"}
     | {"configs": ["Chess", "Graph"], "files": []},

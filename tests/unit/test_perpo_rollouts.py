@@ -176,6 +176,20 @@ def prompts(path: Path, omni, *rows: dict) -> TrajectoryDataset:
     return TrajectoryDataset(path, omni.vocabulary, 400)
 
 
+@pytest.mark.parametrize(("options", "right"), [(None, 0), (["a boat", "zz"], 1)])
+def test_a_choices_words_count_for_its_letter_where_the_choices_are_known(omni, tmp_path, options, right):
+    row = {"prompt": [{"text": "What?"}], "response": [{"text": "\nFinal Answer: B"}], "ended": True}
+    found = prompts(tmp_path / "rows.jsonl", omni, row | {"options": options})
+    group, *_ = rollouts(omni, found, "rw rw", train_batch_size=1, gen_batch_size=1).harvest().all
+    assert [one.reward.accuracy for one in group.rollouts] == [0, right]  # `a` and `zz`
+
+
+def test_choices_that_are_none_are_named(omni, tmp_path):
+    row = {"prompt": [{"text": "What?"}], "response": [{"text": "\nFinal Answer: B"}], "ended": True}
+    with pytest.raises(InputError, match="rows.jsonl:2: field 'options': must be a list of texts"):
+        prompts(tmp_path / "rows.jsonl", omni, row, row | {"options": "AB"})
+
+
 def test_a_prompt_is_all_before_the_response(omni, rows):
     prompt = prompt_of(rows, 3, omni.vocabulary)
     assert prompt.gold == GOLD and prompt.name == "rows.jsonl:4"

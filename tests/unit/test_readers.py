@@ -206,6 +206,7 @@ def test_m3cot(rows, tmp_path):
     assert one.meta == {"category": "physical-commonsense", "domain": "commonsense", "split": "train"} | {
         "topic": "physical-commonsense"
     }
+    assert one.options == ("stone", "ice") and len(found[1].options) == 7
     assert found[1].answer == "G" and found[1].question[1].text.startswith("What melts?\n(A) a")
     assert found[2].rationale == ()
     assert len(rows(tmp_path, "m3cot", split="test")) == 1

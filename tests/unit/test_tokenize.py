@@ -230,6 +230,19 @@ def test_m3cot_has_no_target_images(run, tmp_path, capsys):
     assert [reject["reason"] for reject in rejects_of(tmp_path / "out")] == ["no-rationale"]
 
 
+def test_choices_go_with_a_row(run, tmp_path, omni):
+    write_m3cot(tmp_path / "train.parquet", [m3cot_row()])
+    assert run(tmp_path, "m3cot", tmp_path / "out") == 0
+    assert TokenDataset(tmp_path / "out", omni.vocabulary)[0]["options"] == ["stone", "ice"]
+    row = {"prompt": "Q", "rationale": "R", "answer": "A"}
+    source = write_lines(tmp_path / "own.jsonl", [row, row | {"options": ["x", "y"]}, row | {"options": "x, y"}])
+    assert run(source, "jsonl", tmp_path / "own") == 0
+    written = TokenDataset(tmp_path / "own", omni.vocabulary)
+    assert [written[place]["options"] for place in range(len(written))] == [None, ["x", "y"]]
+    [reject] = rejects_of(tmp_path / "own")
+    assert (reject["row"], reject["field"], reject["message"]) == (3, "options", "must be a list of texts")
+
+
 def test_too_long(run, tmp_path):
     source = own_rows(tmp_path / "own", 6)
     assert run(source, "jsonl", tmp_path / "all") == 0
@@ -423,7 +436,7 @@ def test_dataset_refuses(tokens, omni, tmp_path):
     refused("00001.parquet: cannot be read")
     shard.write_bytes(data)
     manifest = json.loads((tokens / "manifest.json").read_text())
-    for change in ({"format_version": 2}, {"shards": []}, {"shards": [{}]}, {"vocabulary": 1}):
+    for change in ({"format_version": 1}, {"shards": []}, {"shards": [{}]}, {"vocabulary": 1}):
         (tokens / "manifest.json").write_text(json.dumps(manifest | change))
         refused("manifest.json")
     (tokens / "manifest.json").write_text("{")

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -216,6 +217,8 @@ def test_m3cot_rows_whose_reasoning_goes_elsewhere(run, tmp_path):
     assert found == {"wrong": "answer-not-reached", "silent": "no-rationale", "broken": "broken-image"}
     [only] = drawings(tmp_path / "out")
     assert only["words"] == "It is warm." and only["taken"] and only["written"]
+    shard = pq.read_table(tmp_path / "out" / "shards" / "00000.parquet")
+    assert shard.column("options").to_pylist() == [["stone", "ice"]]  # for PeRPO to grade by
     assert run(source, tmp_path / "all", "--no-reaches-answer", form="m3cot") == 0
     assert {each["id"] for each in drawings(tmp_path / "all")} == {"right", "wrong"}
 

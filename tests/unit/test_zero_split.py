@@ -210,6 +210,10 @@ def test_more_letters_than_six():
     assert chosen_letter("(G) it is", list("qrstuvw")) == "G"
 
 
+def test_an_answer_in_a_choices_words_is_reached_by_them():
+    assert reaches("So it is ice.", "ice", ["stone", "ice"]) and not reaches("It is (A).", "ice", ["stone", "ice"])
+
+
 def test_reaching_the_answer_without_choices():
     assert reaches("So it is Blue.", "blue", ()) and not reaches("bluebell", "blue", ())
     assert (

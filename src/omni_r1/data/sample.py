@@ -40,7 +40,7 @@ class Place:
 class Sample:
     """A question, the reasoning that leads to its answer, and the answer. `meta`: what else the data set says of it.
 
-    `choices`: what the answer is a letter of, where it is one.
+    `options`: the choices of the question, where it has some.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Sample:
     rationale: tuple[Part, ...]
     answer: str
     meta: Mapping[str, str] = field(default_factory=dict)
-    choices: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,10 @@ class RowError(OmniError):
         super().__init__(self.message)
         self.reason, self.field = reason, field
 
+    def at(self, file: Path, row: int) -> InputError:
+        """For one whose row ends the run."""
+        return InputError(self.message, file=file, row=row, field=self.field)
+
     def reject(self, name: str, place: Place) -> Reject:
         return Reject(name, place, self.field, self.reason, self.message)
 
@@ -106,6 +110,16 @@ def answer_of(row: Mapping[str, Any], key: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return text_of(row, key, empty="empty-answer").strip()
+
+
+def options_of(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The choices under a key, none where there is nothing. Raises RowError for what is no list of texts."""
+    listed = row.get(key)
+    if listed is None:
+        return ()
+    if not isinstance(listed, list) or not all(isinstance(choice, str) for choice in listed):
+        raise RowError("malformed", "must be a list of texts", key)
+    return tuple(listed)
 
 
 def id_of(row: Mapping[str, Any], default: str) -> str:

@@ -6,6 +6,7 @@ is unpacked into a cache, and any number of processes may read the same folder.
 
 import bisect
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from omni_r1.files import MAX_BYTES, read_bytes
 from omni_r1.vocabulary import IGNORED, Rendered, Vocabulary
 
 SHARDS, MANIFEST = "shards", "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since rows have their choices
 GROUP = 8  # rows read together
 SCHEMA = pa.schema(
     [
@@ -30,24 +31,27 @@ SCHEMA = pa.schema(
         ("loss_mask", pa.list_(pa.bool_())),
         ("image_spans", pa.list_(pa.list_(pa.int32()))),
         ("length", pa.int32()),
+        ("options", pa.list_(pa.string())),
     ]
 )
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A row of a shard: ids (T,), its first `prompt_length` no targets; (start, end) of each image, BOI to EOI."""
+    """A row of a shard: ids (T,), its first `prompt_length` no targets; (start, end) of each image, BOI to EOI; and the
+    choices of the question, where it has some."""
 
     id: str
     ids: np.ndarray
     prompt_length: int
     spans: list[tuple[int, int]]
+    options: Sequence[str]
 
     @classmethod
-    def of(cls, name: str, rendered: Rendered, vocabulary: Vocabulary) -> "TokenRow":
+    def of(cls, name: str, rendered: Rendered, vocabulary: Vocabulary, options: Sequence[str]) -> "TokenRow":
         whole = vocabulary.image_length + 2
         spans = [(place, place + whole) for place, token in enumerate(rendered.ids) if token == vocabulary.boi]
-        return cls(name, np.array(rendered.ids, np.int32), rendered.first_target, spans)
+        return cls(name, np.array(rendered.ids, np.int32), rendered.first_target, spans, options)
 
     @property
     def target_images(self) -> int:
@@ -62,6 +66,7 @@ def shard_bytes(rows: list[TokenRow]) -> bytes:
         "loss_mask": [np.arange(len(row.ids)) >= row.prompt_length for row in rows],
         "image_spans": [[list(span) for span in row.spans] for row in rows],
         "length": [len(row.ids) for row in rows],
+        "options": [list(row.options) or None for row in rows],
     }
     out = pa.BufferOutputStream()
     pq.write_table(
@@ -136,7 +141,8 @@ class TokenDataset(Dataset):
         return f"{self.files[file].name}:{place + 1}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`input_ids` (T,) and `labels` (T,), -100 where there is no target; `name`: file, row from 1, and id."""
+        """`input_ids` (T,) and `labels` (T,), -100 where there is no target; `name`: file, row from 1, and id;
+        `options`: the choices of the question, None where it has none."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
@@ -147,7 +153,7 @@ class TokenDataset(Dataset):
             with pq.ParquetFile(
                 path, metadata=self._metadata[file], memory_map=True, page_checksum_verification=True
             ) as opened:
-                columns = ["id", "input_ids", "loss_mask"]
+                columns = ["id", "input_ids", "loss_mask", "options"]
                 group = opened.read_row_group(place // GROUP, columns, use_threads=False)
                 row = {name: group.column(name)[place % GROUP] for name in columns}
         except (OSError, IndexError, pa.ArrowException) as error:
@@ -161,7 +167,8 @@ class TokenDataset(Dataset):
         ):
             raise InputError("is damaged", file=path, row=place + 1, field="input_ids")
         name = f"{self._name(index)} ({row['id'].as_py()})"
-        return {"input_ids": ids, "labels": ids.masked_fill(~target, IGNORED), "name": name}
+        labels = ids.masked_fill(~target, IGNORED)
+        return {"input_ids": ids, "labels": labels, "name": name, "options": row["options"].as_py()}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

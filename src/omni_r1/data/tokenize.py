@@ -119,7 +119,7 @@ class Tokenizer:
             self._check_length(len(rendered.ids))
         except RowError as error:
             return error.reject(row.item.id, row.item.place)
-        return TokenRow.of(row.item.id, rendered, self.vocabulary)
+        return TokenRow.of(row.item.id, rendered, self.vocabulary, row.item.options)
 
     def _segment(self, part: Text | Image | Asked) -> Segment:
         if not isinstance(part, Asked):

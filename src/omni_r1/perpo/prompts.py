@@ -13,11 +13,13 @@ from omni_r1.vocabulary import IGNORED, ParseError, Vocabulary
 
 @dataclass(frozen=True)
 class PromptRow:
-    """A question: token ids of the prompt, BOS in front; its gold answer; and the row it is from."""
+    """A question: token ids of the prompt, BOS in front; its gold answer, its choices where it has some; and the row it
+    is from."""
 
     ids: list[int]
     gold: str
     name: str
+    options: list[str] | None
 
 
 def prompt_of(rows: Rows, index: int, vocabulary: Vocabulary) -> PromptRow:
@@ -37,7 +39,7 @@ def prompt_of(rows: Rows, index: int, vocabulary: Vocabulary) -> PromptRow:
         raise InputError("asks nothing", file=row["name"], field="prompt")
     if not gold:
         raise InputError("its response has no final answer to compare with", file=row["name"], field="response")
-    return PromptRow(ids[:first], gold, row["name"])
+    return PromptRow(ids[:first], gold, row["name"], row["options"])
 
 
 class Draws:

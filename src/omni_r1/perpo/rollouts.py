@@ -129,11 +129,11 @@ class Rollouts:
         self, own: Sequence[tuple[int, int]], prompts: Sequence[PromptRow], completions: list[list[Completion]]
     ) -> list[Group]:
         flat = [one for group in completions for one in group]
-        golds = [prompt.gold for prompt, group in zip(prompts, completions, strict=True) for _ in group]
+        asked = [prompt for prompt, group in zip(prompts, completions, strict=True) for _ in group]
         states: Sequence[Tensor | None] = self._hidden(flat) if self.profile.look == "hidden" else [None] * len(flat)
         responses = [
-            Response(one.ids, one.prompt_length, gold, hidden=hidden)
-            for one, gold, hidden in zip(flat, golds, states, strict=True)
+            Response(one.ids, one.prompt_length, prompt.gold, prompt.options, hidden)
+            for one, prompt, hidden in zip(flat, asked, states, strict=True)
         ]
         rewards = iter(score(responses, self.judge, self.profile))
         return [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from omni_r1.data.sample import RowError, options_of
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import read_jsonl
 from omni_r1.pesft.losses import IGNORED
@@ -16,7 +17,8 @@ from omni_r1.vocabulary import Vocabulary
 
 
 class Rows(Protocol):
-    """What is trained on. A row has `input_ids` (T,), `labels` (T,) with -100 where there is no target, and `name`."""
+    """What is trained on. A row has `input_ids` (T,), `labels` (T,) with -100 where there is no target, `name`, and
+    `options`, the choices of its question or None."""
 
     def __len__(self) -> int: ...
 
@@ -27,22 +29,25 @@ class Rows(Protocol):
 
 
 class TrajectoryDataset(Dataset):
-    """Rows of a JSONL file of trajectories (`Trajectory.to_json`, other keys ignored).
+    """Rows of a JSONL file of trajectories (`Trajectory.to_json`, and `options`; other keys are ignored).
 
     The prompt is no target; with an empty prompt all but the first token is one. Raises InputError for a row that is
     malformed, has no response, does not render with this vocabulary or is longer than `max_length` tokens.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary, max_length: int) -> None:
-        self.rows: list[tuple[Tensor, int, str]] = []
+        self.rows: list[tuple[Tensor, int, str, list[str] | None]] = []
         for number, row in read_jsonl(path):
             if isinstance(row, InputError):
                 raise row
             try:
                 trajectory = Trajectory.from_json(row)
+                options = list(options_of(row, "options")) or None
             except TrajectoryError as error:
                 words = f"{error}; rows in other forms become trajectories by omni-r1 tokenize"
                 raise InputError(words, file=path, row=number) from error
+            except RowError as error:
+                raise error.at(path, number) from error
             try:
                 rendered = vocabulary.render(trajectory)
             except OmniError as error:
@@ -53,7 +58,7 @@ class TrajectoryDataset(Dataset):
             if len(rendered.ids) <= rendered.first_target:
                 raise InputError("is empty, so there is nothing to learn", file=path, row=number, field="response")
             ids = torch.tensor(rendered.ids, dtype=torch.int32)
-            self.rows.append((ids, rendered.first_target, f"{path.name}:{number}"))
+            self.rows.append((ids, rendered.first_target, f"{path.name}:{number}", options))
         if not self.rows:
             raise InputError("no rows to train on", file=path)
 
@@ -61,10 +66,10 @@ class TrajectoryDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        ids, prompt_length, name = self.rows[index]
+        ids, prompt_length, name, options = self.rows[index]
         labels = ids.long()
         labels[:prompt_length] = IGNORED
-        return {"input_ids": ids.long(), "labels": labels, "name": name}
+        return {"input_ids": ids.long(), "labels": labels, "name": name, "options": options}
 
     def length(self, index: int) -> int:
         return len(self.rows[index][0])

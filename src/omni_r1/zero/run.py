@@ -113,14 +113,14 @@ class Bootstrapper:
             raise RowError("no-rationale", "has no reasoning", "rationale")
         if found := markup(chain):
             raise RowError("marked-up", f"has {found!r}, which is of the layout around it", "rationale")
-        if self.reaching and not reaches(said, sample.answer, sample.choices):
+        if self.reaching and not reaches(said, sample.answer, sample.options):
             raise RowError("answer-not-reached", f"does not come to {sample.answer!r}", "rationale")
         blank = Image((0,) * self.vocabulary.image_length)
         question = tuple(part if isinstance(part, Text) else blank for part in sample.question)
         lead = lead_of(sample.id, self.options)
         row = Traced(sample.id, question, chain.steps, chain.conclusion, sample.answer, lead)
         written = trace(row, [blank] * len(row.steps), self.options.template)
-        verdict = grade(extract_answer(written.response_text) or "", sample.answer)
+        verdict = grade(extract_answer(written.response_text) or "", sample.answer, sample.options or None)
         if not verdict.correct:
             message = f"{sample.answer!r} would be graded wrong against itself: {verdict.reason}"
             raise RowError("answer-ungradable", message, "answer")
@@ -230,7 +230,7 @@ class Bootstrapper:
 
     def _written(self, each: Begun) -> TokenRow:
         rendered = self.vocabulary.render(trace(each.row, each.row.drawings, self.options.template))
-        return TokenRow.of(each.row.id, rendered, self.vocabulary)
+        return TokenRow.of(each.row.id, rendered, self.vocabulary, each.sample.options)
 
 
 def bootstrap(options: BootstrapOptions) -> int:

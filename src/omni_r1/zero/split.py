@@ -207,6 +207,10 @@ def _grouped(pieces: Sequence[str], most: int) -> list[str]:
     return [" ".join(pieces[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
 
 
+def _letters(choices: Sequence[str]) -> list[str]:
+    return [chr(ord("A") + place) for place in range(len(choices))]
+
+
 def chosen_letter(rationale: str, choices: Sequence[str]) -> str | None:
     """The letter that a rationale comes to, by the rules M3CoT scores answers with; None where it comes to none.
 
@@ -214,7 +218,7 @@ def chosen_letter(rationale: str, choices: Sequence[str]) -> str | None:
     text occurs; else a letter by itself, large before small.
     """
     said = rationale.rpartition("[Answer]")[2].strip()
-    letters = [chr(ord("A") + place) for place in range(len(choices))]
+    letters = _letters(choices)
     named = [letter for letter in CHOICE.findall(said) if letter in letters]
     if named:
         return named[-1]
@@ -226,10 +230,10 @@ def chosen_letter(rationale: str, choices: Sequence[str]) -> str | None:
 
 
 def reaches(rationale: str, answer: str, choices: Sequence[str]) -> bool:
-    """Whether a rationale comes to the gold answer: its letter by `chosen_letter`; without choices, the answer occurs
+    """Whether a rationale comes to the gold answer: the letter of a choice by `chosen_letter`; any other answer occurs
     in it as words of its own, in whatever case. A number is then no part of a longer one, its sign included, and a
     single letter is named as one: `(A)`, `option A`, `the answer is A`."""
-    if choices:
+    if answer in _letters(choices):
         return chosen_letter(rationale, choices) == answer
     said, answer = rationale.replace("−", "-"), answer.strip().replace("−", "-")
     if letter := LETTER.fullmatch(answer):

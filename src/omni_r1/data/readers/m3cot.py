@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omni_r1.data.sample import Place, RowError, Sample, answer_of, picture_of, text_of
+from omni_r1.data.sample import Place, RowError, Sample, answer_of, options_of, picture_of, text_of
 from omni_r1.trajectory import Text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -18,9 +18,7 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     """
     question = text_of(row, "question", empty="no-question")
     context = text_of(row, "context").strip()
-    choices = row.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise RowError("malformed", "must be a list of texts", "choices")
+    choices = options_of(row, "choices")
     if not 2 <= len(choices) <= len(LETTERS):
         raise RowError("malformed", f"{len(choices)} choices", "choices")
     answer = answer_of(row, "answer")
@@ -32,4 +30,4 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     rationale = text_of(row, "rationale")
     meta = {key: value for key in META if isinstance(value := row.get(key), str)}
     reasoning = (Text(rationale),) if rationale.strip() else ()
-    return Sample(name, place, (picture, Text(text)), reasoning, answer, meta, tuple(choices))
+    return Sample(name, place, (picture, Text(text)), reasoning, answer, meta, choices)

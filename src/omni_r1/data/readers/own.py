@@ -1,13 +1,24 @@
 """This project's own rows: what `generate` reads (`prompt`, `images`), and what it is to answer.
 
-`rationale` has an `<image>` mark for each of `rationale_images`; `answer` is text.
+`rationale` has an `<image>` mark for each of `rationale_images`; `answer` is text; `options` are the choices, if any.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omni_r1.data.sample import MOST_IMAGES, Part, Place, RowError, Sample, answer_of, picture_of, text_of, with_marks
+from omni_r1.data.sample import (
+    MOST_IMAGES,
+    Part,
+    Place,
+    RowError,
+    Sample,
+    answer_of,
+    options_of,
+    picture_of,
+    text_of,
+    with_marks,
+)
 from omni_r1.trajectory import IMAGE_MARK, Text
 
 
@@ -27,7 +38,7 @@ def read_row(row: Mapping[str, Any], name: str, place: Place, root: Path | None)
     marked = IMAGE_MARK in prompt
     question = with_marks(prompt, asked, "prompt") if marked else [*asked, Text(prompt)]
     steps = with_marks(rationale, drawn, "rationale") if rationale.strip() or drawn else []
-    return Sample(name, place, tuple(question), tuple(steps), answer)
+    return Sample(name, place, tuple(question), tuple(steps), answer, options=options_of(row, "options"))
 
 
 def _pictures(row: Mapping[str, Any], key: str, root: Path | None) -> list[Part]:

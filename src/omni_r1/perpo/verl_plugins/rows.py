@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from omni_r1.data.sample import RowError, options_of
 from omni_r1.errors import InputError, OmniError
 from omni_r1.files import read_jsonl, write_atomic, writing
 from omni_r1.generate.questions import Question, open_source, read_questions
@@ -78,6 +79,10 @@ def _row(
 ) -> dict[str, Any]:
     pictures = [open_source(image, where) for image in question.images]
     prompt = omni.prompt(question.text, pictures, options.template)
+    try:
+        choices = options_of(row, "options")
+    except RowError as error:
+        raise error.at(**where) from error
     return {
         "data_source": options.data_source,
         "prompt": [{"role": "user", "content": question.text}],
@@ -86,7 +91,7 @@ def _row(
             "index": index,
             "id": question.id,
             "prompt_ids": omni.vocabulary.render(prompt).ids,
-            "options": _choices(row, where),
+            "options": list(choices) or None,
         },
     }
 
@@ -96,15 +101,6 @@ def _answer(row: dict[str, Any], where: dict[str, Any]) -> str:
     if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
         raise InputError("must be a text that is not empty, or a number", field="answer", **where)
     return str(answer).strip()
-
-
-def _choices(row: dict[str, Any], where: dict[str, Any]) -> list[str] | None:
-    choices = row.get("options")
-    if choices is None:
-        return None
-    if not isinstance(choices, list) or not choices or not all(isinstance(each, str) for each in choices):
-        raise InputError("must be a list of texts", field="options", **where)
-    return choices
 
 
 def main(words: list[str]) -> int:
