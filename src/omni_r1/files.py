@@ -311,6 +311,11 @@ def _sum(row: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(row, sort_keys=True, allow_nan=False).encode()):08x}"
 
 
+def undamaged(row: dict[str, Any]) -> bool:
+    """Whether a row is as it was written; one that came without a checksum may be anything."""
+    return CRC not in row or row[CRC] == _sum({key: value for key, value in row.items() if key != CRC})
+
+
 def _line(row: dict[str, Any]) -> str:
     return json.dumps({**row, CRC: _sum(row)}, sort_keys=True) + "\n"
 

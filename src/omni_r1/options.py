@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from omni_r1.answering_options import (
     SHIPPED,
@@ -383,6 +384,9 @@ class BenchOptions(AnsweringOptions):
             raise InputError("judge_url and judge_model go together", field=missing)
         if self.judge_url is not None and not self.judge_url.startswith(("http://", "https://")):
             raise InputError(f"must begin with http:// or https://, not {self.judge_url[:40]!r}", field="judge_url")
+        if self.judge_url is not None and not _is_base(self.judge_url):
+            message = "must be no more than what comes before /chat/completions: a key is read from judge_key_env"
+            raise InputError(message, field="judge_url")  # it is not shown: it may have a password in it
         if self.primary == "judge" and self.judge_url is None:
             raise InputError("needs a judge: judge_url and judge_model", field="primary")
         if self.outfile is not None and (
@@ -391,6 +395,15 @@ class BenchOptions(AnsweringOptions):
             raise InputError("must be the name of a file, which goes into output_dir", field="outfile")
         if (self.outfile or "").casefold() in OWN:
             raise InputError(f"{self.outfile!r} is what the run folder has already", field="outfile")
+
+
+def _is_base(url: str) -> bool:
+    """Whether a path can be put behind an address: it has a host, and no user, query or fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and "@" not in parts.netloc and not (parts.query or parts.fragment)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 
 from omni_r1.files import AppendLog
-from omni_r1.run_record import ANSWERS, SUMMARY
+from omni_r1.run_record import ANSWERS, REPORT, SUMMARY
 from run_files import Inspector, differences
 
 
@@ -23,9 +23,12 @@ def test_failed_rows_are_tried_again_only_when_asked(generate, tmp_path, capsys)
     picture.write_bytes(content)
     assert generate(folder.parent) == 2 and [row["status"] for row in rows_of(folder)] == ["error", "ok"]
     done = (folder / "2" / "result.json").stat().st_mtime_ns
+    (folder / REPORT).write_text("a page of what was there")
     capsys.readouterr()
     assert generate(folder.parent, "--retry-errors") == 0
-    assert "1 answers are there already" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 answers are there already" in said and f"{REPORT} taken away, as the run goes on" in said
+    assert not (folder / REPORT).exists()
     assert (folder / "2" / "result.json").stat().st_mtime_ns == done  # not written again
     assert Inspector(folder).visit() == 2 and differences(whole, folder) == 0
 

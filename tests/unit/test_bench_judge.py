@@ -231,6 +231,7 @@ def test_a_dead_server_is_not_asked_for_ever(judge):
     found = [*judge(server, retries=1, parallel=1).opinions([(f"{n}", "x") for n in range(3 * DEAD_AFTER)])]
     assert {opinion.correct for opinion in found} == {None}
     assert "is not asked any more" in found[-1].reason and "refused" in found[0].reason
+    assert found[0].asked and not found[-1].asked
 
 
 def test_retries_stop_and_wait():
@@ -290,6 +291,7 @@ def test_a_judge_that_says_nothing_makes_no_result(tmp_path, capsys):
         assert said.out.splitlines()[0].startswith("accuracy 0.0%") and ", 6 ungraded;" in said.out.splitlines()[0]
         told = "6 of 6 verdicts of the judge are missing; the same command asks for them again"
         assert f"omni-r1: error: {told}" in said.err
+        assert f"omni-r1: warning: no verdict of {server.url}/chat/completions on 6 answers: HTTP 401" in said.err
         assert bench(tmp_path, server.url) == 0  # the rules' verdicts are all there
     summary = json.loads((tmp_path / SUMMARY).read_text())
     assert summary["judge"]["accuracy"]["overall"] is None and summary["judge"]["agreement"] is None
@@ -309,6 +311,23 @@ def test_what_the_judge_was_not_asked_about_is_not_its_verdict():
     assert found["missing"] == {"overall": 1, "x": 0, "y": 1} and found["only_judge"] == 1
     assert agreement(rows[2:3])["accuracy"] == {"overall": None, "x": None}
     assert agreement(rows[2:])["agreement"] is None and agreement(rows[2:])["kappa"] is None
+
+
+def test_a_reply_that_repeats_the_key_is_kept_without_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET")
+    with JudgeServer(lambda *_: saying("well, Bearer sk-SECRET")) as server:
+        assert bench(tmp_path, server.url) == 0
+    assert "Bearer [key]" in (tmp_path / JUDGED).read_text() and "Bearer [key]" in (tmp_path / RESULTS).read_text()
+    assert "a reply that is no verdict: 'well, Bearer [key]'" in capsys.readouterr().err
+    assert not any(b"SECRET" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("url", ["http://me:pw@a/v1", "http://a/v1?key=pw", "http://a/v1#pw", "http://", "http://[pw"])
+def test_an_address_that_no_path_can_follow_is_refused_and_not_shown(tmp_path, capsys, url):
+    assert bench(tmp_path / "out", url) == 2
+    said = capsys.readouterr().err
+    assert "field 'judge_url': must be no more than what comes before" in said and "pw" not in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_key_is_in_no_file(tmp_path, capsys, monkeypatch):

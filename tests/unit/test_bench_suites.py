@@ -59,8 +59,8 @@ def test_every_quirk_of_omni_bench(tmp_path):
         "in front": ("Which?", [b64(), b64("red")], "Which?", [GREEN, RED]),
         "none": ("Which <image>?", [], "field 'image': is missing: the list is empty", None),
         "all removed": ("<image><image> Which?", ["<TLTS>", "<TLTS>"], "Which?", []),
-        "null in a list": ("Which?", [b64(), None], "field 'image': is missing", None),
-        "some removed": ("Which?", [b64(), "<TLTS>"], "field 'image': is no base64", None),
+        "null in a list": ("Which?", [b64(), None], "field 'image': picture 2 of 2 is missing", None),
+        "some removed": ("Which?", [b64(), "<TLTS>"], "field 'image': picture 2 of 2 is <TLTS>: only all", None),
     }
     binary = {
         "bytes": ("Which <image>?", png(), "Which <image>?", [GREEN]),
@@ -164,7 +164,7 @@ def test_rows_that_cannot_be_read_count_where_they_belong(tmp_path):
     rows += [row | {"id": "chartqa_1", "answer": None}]
     path = str(parquet(tmp_path / "a.parquet", rows))
     found = load_suite(path).questions
-    assert all(item.error for item in found)
+    assert all(item.error for item in found) and [item.text for item in found[:3]] == ["q"] * 3
     blank = load_suite(str(parquet(tmp_path / "blank.parquet", [row | {"answer": " ", "task": ""}]))).questions[0]
     assert (blank.gold, blank.task) == (None, None) and blank.error
     assert [(item.source, item.task, item.profile) for item in found] == [
@@ -396,6 +396,13 @@ def test_vic_bench(tmp_path):
     assert (first.task, first.profile, first.gold) == ("maze", "sequence", "up, left")
     assert "vicbench__maze_stage1.json:2: field 'answer': is missing" in str(bad.error)
     assert [item.row for item in (counting, first, bad)] == [1, 2, 3]
+    picture(tmp_path / "other" / "stage1" / "img" / "m.png")  # beside the file; and the folder has the split's name
+    (tmp_path / "other" / "stage1" / "maze.json").write_text(json.dumps([maze | {"image": "img/m.png"}]))
+    (tmp_path / "other" / "stage1" / "counting.json").write_text(json.dumps([count | {"images": "img/m.png"}]))
+    for place in ("other", "other/stage1"):
+        found = load_suite(str(tmp_path / place), "vic-bench").questions
+        assert [item.task for item in found] == ["counting", "maze"] and not any(item.error for item in found)
+        assert all(path.is_file() for item in found for path in item.images)
 
 
 def test_a_data_set_of_the_hub_is_read_at_its_revision(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from omni_r1.bench.compare import Run, changed_options, compare
 from omni_r1.bench.statistics import summarise
 from omni_r1.cli import main
 from omni_r1.errors import InputError
+from omni_r1.files import AppendLog
 from omni_r1.run_record import HOW, JUDGE
 from omni_r1.show.compare import tables
 
@@ -220,16 +221,25 @@ def test_published_rows_stand_beside_runs_of_omni_bench(tmp_path, capsys):
         (["a", "none"], "no results.jsonl"),
         (["a", "unfinished"], "no summary.json: the run did not finish"),
         (["a", "torn"], "results.jsonl:13: malformed JSON"),
+        (["a", "touched"], "results.jsonl:2: damaged row: checksum does not match"),
         (["a", "short"], "questions are not in both runs"),
         (["a", "changed"], "field 'data': of changed is not what a has read: a.parquet"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path, capsys, names, message):
-    for name in {"a", "unfinished", "torn", "short", "changed"} & set(names):
+    for name in {"a", "unfinished", "torn", "touched", "short", "changed"} & set(names):
         write_run(tmp_path / name, rows=11 if name == "short" else 12)
         (tmp_path / name / "suite.json").write_text(json.dumps({"files": {"a.parquet": str(name == "changed")}}))
     if "unfinished" in names:
         (tmp_path / "unfinished" / "summary.json").unlink()
+    if "touched" in names:
+        rows = [{"id": "1", "correct": False}, {"id": "2", "correct": False}]
+        (tmp_path / "touched" / "results.jsonl").unlink()
+        with AppendLog(tmp_path / "touched" / "results.jsonl") as log:
+            for row in rows:
+                log.append(row)
+        lines = log.path.read_text().splitlines()
+        log.path.write_text("\n".join([lines[0], lines[1].replace("false", "true")]) + "\n")
     if "torn" in names:
         with (tmp_path / "torn" / "results.jsonl").open("a") as out:
             out.write('{"id": "cut o')

@@ -77,11 +77,24 @@ def test_the_paired_test_of_several_samples_counts_all_ways_to_swap():
 
 
 def test_questions_needed():
-    # 30 % of questions tell the two apart, by 10 points: (1.96 + 0.84)^2 (0.3 - 0.01) / 0.01 = 228
+    # 30 % of questions tell the two apart, by 10 points: (1.96 sqrt(0.3) + 0.84 sqrt(0.3 - 0.01))^2 / 0.01 = 233
     found = paired(*pairs(400, 200, 100, 300))
-    assert found.questions_needed == pytest.approx(228, abs=3)
+    assert found.questions_needed == pytest.approx(233, abs=3)
     assert paired(*pairs(3, 2, 2, 3)).questions_needed is None
     assert unpaired(0.3, 0.2, 100).questions_needed == pytest.approx(291, abs=1)
+
+
+@pytest.mark.parametrize(("better", "of"), [(40, 40), (37, 40), (32, 40), (23, 40), (19, 40), (12, 60)])
+def test_questions_needed_where_one_run_is_better_in_all_that_differ(better, of):
+    """The exact test needs six of them; their number is binomial."""
+
+    def power(count: int) -> float:
+        share = better / of
+        return sum(math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(6, count + 1))
+
+    enough = next(count for count in range(6, 99) if power(count) >= 0.8)
+    needed = paired(*pairs((of - better) // 2, better, 0, (of - better) - (of - better) // 2)).questions_needed
+    assert abs(needed - enough) <= max(1, enough / 9) and needed >= 6
 
 
 def test_no_questions_are_no_comparison():

@@ -127,6 +127,10 @@ def test_parts_of_a_run():
     assert found["by_source"]["accuracy"] == {"V*": 0.5, "ChartQA": 0.0}
     assert found["by_images"]["accuracy"] == {"1": 1.0, "2": 0.0}
     assert found["by_steps"]["accuracy"] == {"steps right": 1.0, "a step wrong": 0.0}
+    ours = [record("d", True, source="A", gold="x"), record("e", True, source="B", gold="y")]
+    constant = summarise([*ours, record("f", True, source="A", gold="x")])
+    assert constant["constant"]["overall"] == 2 / 3  # of the task; a source is a benchmark of its own
+    assert constant["by_source"]["constant"] == {"A": 1.0, "B": 1.0}
     for part in ("by_source", "by_images", "by_steps"):
         assert set(found[part]["constant"]) == set(found[part]["accuracy"]) == set(found[part]["interval"])
     unjudged = [record("a", True, judged=False), record("b", False, judged=False, images_whole=[False])]

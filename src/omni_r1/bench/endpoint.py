@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -68,7 +68,8 @@ class Endpoint:
         deadline = time.monotonic() + self.timeout
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as response:
-                return _said(_read(response, deadline))
+                reply = _said(_read(response, deadline))
+                return reply if reply.text is None else replace(reply, text=self._keyless(reply.text))
         except urllib.error.HTTPError as error:
             with error:
                 wait, said = retry_after(error.headers.get("Retry-After")), self._told(_begin(error))
@@ -85,8 +86,11 @@ class Endpoint:
 
     def _told(self, text: str) -> str:
         """A line for the records, without the key, which a server may repeat."""
-        text = text.replace(self.key, "[key]") if self.key else text
-        return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:SHOWN]
+        printable = (letter if letter.isprintable() else " " for letter in self._keyless(text))
+        return " ".join("".join(printable).split())[:SHOWN]
+
+    def _keyless(self, text: str) -> str:
+        return text.replace(self.key, "[key]") if self.key else text
 
 
 def _begin(response: Any) -> str:

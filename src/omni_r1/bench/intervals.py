@@ -17,6 +17,7 @@ LEVEL = 0.05  # below such a p-value a difference counts as shown
 POWER = 0.8  # the chance to see a difference that `questions_needed` plans for
 Z = NormalDist().inv_cdf(1 - LEVEL / 2)
 Z_POWER = NormalDist().inv_cdf(POWER)
+FEWEST = math.ceil(1 - math.log2(LEVEL))  # questions that differ, all one way, for the exact test to see it: 2 / 2^6
 
 
 def student(freedom: int) -> float:
@@ -94,7 +95,7 @@ def unpaired(one: float, other: float, count: int, other_count: int | None = Non
     below = math.hypot(one - low, other_high - other)
     above = math.hypot(high - one, other - other_low)
     variance = one * (1 - one) + other * (1 - other)
-    return Difference(value, (value - below, value + above), None, _needed(value, variance))
+    return Difference(value, (value - below, value + above), None, _needed(value, variance, variance))
 
 
 def paired(one: Sequence[Fraction], other: Sequence[Fraction]) -> Difference:
@@ -115,7 +116,10 @@ def paired(one: Sequence[Fraction], other: Sequence[Fraction]) -> Difference:
     half = (student(count - 1) if grid > 1 and count > 1 else Z) * math.sqrt(variance / (count + 2))
     value = total / grid / count
     interval = max(-1.0, min(value, middle - half)), min(1.0, max(value, middle + half))
-    return Difference(value, interval, _permutation_p(steps), _needed(value, variance))
+    needed = _needed(value, variance, variance + middle**2)
+    if needed is not None:  # a sum of fewer is never far enough from zero
+        needed = max(needed, math.ceil(FEWEST * count / sum(map(bool, steps))))
+    return Difference(value, interval, _permutation_p(steps), needed)
 
 
 def _permutation_p(differences: Sequence[int]) -> float:
@@ -135,9 +139,11 @@ def _permutation_p(differences: Sequence[int]) -> float:
     return min(1.0, 2 * math.fsum(sums[(sum(weights) + observed) // 2 :]))
 
 
-def _needed(value: float, variance: float) -> int | None:
-    """Questions for which a difference is found by chance POWER, from its variance for one question."""
-    return math.ceil((Z + Z_POWER) ** 2 * variance / value**2) if value else None
+def _needed(value: float, variance: float, null: float) -> int | None:
+    """Questions for which a difference is found by chance POWER, from its variance for one question, and that under
+    the hypothesis of none (Connor 1987)."""
+    spread = Z * math.sqrt(null) + Z_POWER * math.sqrt(variance)
+    return math.ceil((spread / value) ** 2) if value else None
 
 
 def holm(values: Sequence[float]) -> list[float]:

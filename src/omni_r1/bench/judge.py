@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_r1.bench.endpoint import Endpoint, Reply, persistently
+from omni_r1.errors import warn
 from omni_r1.files import AppendLog
 from omni_r1.run_record import JUDGED
 
@@ -87,12 +88,14 @@ class Judge:
             keys.append(key := digest(self.endpoint, asked))
             if key not in self.known:
                 new[key] = asked
-        missing: dict[str, str] = {}
+        missing: dict[str, Opinion] = {}
         with ThreadPoolExecutor(self.parallel) as pool:
             try:
                 missing = dict(zip(new, pool.map(self._ask, new, new.values()), strict=True))
-            except BaseException:
+            except BaseException as error:
                 self.stop.set()  # else the pool would ask all others before it ends
+                if isinstance(error, KeyboardInterrupt):
+                    warn(f"the replies that are under way are heard first: {self.endpoint.timeout:g} s at most")
                 raise
         for each in keys:
             if isinstance(each, Opinion):
@@ -100,12 +103,13 @@ class Judge:
             elif each in self.known:
                 yield Opinion(self.known[each], f"{self.endpoint.model} says {self.known[each]}")
             else:
-                yield Opinion(None, missing[each])
+                yield missing[each]
 
-    def _ask(self, key: str, asked: Sequence[dict[str, str]]) -> str:
-        """Ask until there is a verdict; the reason where there is none in the end."""
+    def _ask(self, key: str, asked: Sequence[dict[str, str]]) -> Opinion:
+        """Ask until there is a verdict; what is said where there is none in the end."""
         if self.stop.is_set():
-            return f"the judge has failed {DEAD_AFTER} questions one after the other, and is not asked any more"
+            dead = f"the judge has failed {DEAD_AFTER} questions one after the other, and is not asked any more"
+            return Opinion(None, dead, asked=False)
         try:
             replies = persistently(lambda: self._once(key, asked), self.retries, self.stop, self.first_wait)
         except BaseException:
@@ -115,7 +119,7 @@ class Judge:
             self.failures = 0 if any(reply.text is not None for reply in replies) else self.failures + 1
             if self.failures >= DEAD_AFTER:
                 self.stop.set()
-        return replies[-1].problem
+        return Opinion(None, replies[-1].problem)
 
     def _once(self, key: str, asked: Sequence[dict[str, str]]) -> Reply:
         """One reply; it is logged where it decides or is billed."""

@@ -7,6 +7,7 @@ beside the records; it and the figures are made when all answers are there.
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,10 +34,12 @@ from omni_r1.generate.backend import Backend, WorkerError, room_for_an_image
 from omni_r1.generate.run_folder import RunFolder
 from omni_r1.generate.runner import Answered, Task, answer, open_backend, sampling_of, tasks_of, tell_failures
 from omni_r1.generate.transformers_backend import TransformersBackend
-from omni_r1.model import Omni, load
+from omni_r1.model import Omni, checkpoint, load
 from omni_r1.options import BenchOptions
 from omni_r1.run_record import CONTROL, ORIGIN, RESULTS, SUMMARY
 from omni_r1.trajectory import counted
+
+REASONS = 3  # why a judge gave no verdict: so many are told
 
 
 def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
@@ -47,6 +50,8 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     same_data(folder, suite)
     items, several = {item.id: item for item in suite.questions}, options.num_samples > 1
     tasks = tasks_of(suite.questions, options, folder.sound() if options.retry_errors else folder.records)
+    if options.control_path:
+        checkpoint.locate(options.control_path)  # one that is not there is told now
     model = open_backend(options) if tasks else None  # kept answers are graded without one
     if model is not None:
         room_for_an_image(model[0].vocabulary, sampling_of(options), begun=options.append_boi)
@@ -185,6 +190,9 @@ def ask_judge(
     for record, opinion in zip(asked, judge.opinions(pairs), strict=True):
         opinion_into(record, opinion, endpoint.model, options.primary)
     judge.log.close()
+    silent = Counter(record["judge"]["reason"] for record in asked if record["judge"]["correct"] is None)
+    for reason, count in silent.most_common(REASONS):
+        warn(f"no verdict of {endpoint.url} on {counted(count, 'answer')}: {reason}")
     figures = judge.figures(options.judge_price_in, options.judge_price_out)
     return {"primary": options.primary == "judge", **agreement(records), **figures}
 

@@ -106,12 +106,13 @@ def drawn_class(record: Record) -> str | None:
 class Blind:
     """What answers without looking would get, a share by question id.
 
-    `constant`: always the commonest gold answer of the question's task. `chance`: one of the question's options
-    (`options` of its record), or without them one of its task's gold answers, whichever. A question that failed, as no
-    model can get it right, or has no gold answer is right for neither, and its gold answer is none to choose.
+    `constant`: always the commonest gold answer of the question's task, or of what it has for the `key`. `chance`: one
+    of the question's options (`options` of its record), or without them one of its task's gold answers, whichever. A
+    question that failed, as no model can get it right, or has no gold answer is right for neither, and its gold answer
+    is none to choose.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], key: str = "task") -> None:
         first: list[Record] = []
         for samples in by_question(records).values():
             failed = all(record.get("status") == "error" for record in samples)
@@ -119,12 +120,12 @@ class Blind:
         golds: dict[str | None, Counter[str]] = {}
         for record in first:
             if record["gold"] is not None:
-                golds.setdefault(record.get("task"), Counter())[record["gold"]] += 1
+                golds.setdefault(record.get(key), Counter())[record["gold"]] += 1
         commonest = {task: min(count, key=lambda gold: (-count[gold], gold)) for task, count in golds.items()}
         self.constant: dict[str, float] = {}
         self.chance: dict[str, float] = {}
         for record in first:
-            task, gold = record.get("task"), record["gold"]
+            task, gold = record.get(key), record["gold"]
             known = gold is not None
             self.constant[record["id"]] = float(known and gold == commonest[task])
             self.chance[record["id"]] = 1 / (len(record.get("options") or ()) or len(golds[task])) if known else 0.0
@@ -202,9 +203,10 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
     blind = Blind(records)
     summary: dict[str, Any] = figures(by_task(records), blind)
     keys = (lambda record: record.get("source"), drawn_class, step_class)
-    for name, key in zip(BREAKDOWNS, keys, strict=True):
+    blinds = (Blind(records, "source"), blind, blind)  # a source is a benchmark of its own
+    for name, key, found in zip(BREAKDOWNS, keys, blinds, strict=True):
         groups = grouped(records, key)
         order = sorted(groups, key=lambda group: (len(group), group)) if name == "by_images" else groups
         if groups:
-            summary[name] = figures({group: groups[group] for group in order}, blind)
+            summary[name] = figures({group: groups[group] for group in order}, found)
     return summary

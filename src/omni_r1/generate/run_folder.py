@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image as Picture
 
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 from omni_r1.files import AppendLog, remove_unfinished, write_atomic, writing
 from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
@@ -80,6 +80,9 @@ class RunFolder:
 
     def begin(self) -> None:
         """Take away what an earlier run made of its answers, or all of it where this one is fresh."""
+        pages = [name for name in (REPORT, FIGURES) if self.before is not None and (self.path / name).exists()]
+        if pages:
+            warn(f"{self.path}: {' and '.join(pages)} taken away, as the run goes on; omni-r1 report makes them anew")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in (REPORT, FIGURES, SUMMARY, *((self.name, *self.beside) if self.before is None else ())):

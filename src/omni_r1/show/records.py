@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image as PilImage
 
 from omni_r1.errors import InputError
-from omni_r1.files import open_image, parse_line, read_jsonl
+from omni_r1.files import open_image, parse_line, read_jsonl, undamaged
 
 FIELDS: dict[str, Any] = {
     "id": str, "status": str, "error": str, "task": str, "question": str, "question_images": list, "segments": list,
@@ -75,6 +75,8 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], list[InputError]]:
         try:
             if isinstance(row, InputError):
                 raise row
+            if not undamaged(row):
+                raise InputError("damaged row: checksum does not match")
             records.append(checked(row))
         except InputError as error:
             problems.append(InputError(error.message, file=path, row=number, field=error.field))

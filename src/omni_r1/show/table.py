@@ -228,8 +228,9 @@ def printable(text: str) -> str:
 def words(cell: Cell) -> str:
     if cell.bounds is None:
         return cell.figure
-    low, high = cell.bounds
-    return f"{cell.figure} [{100 * low:.1f}, {100 * high:.1f}]"
+    sign = "+" if cell.figure[:1] in ("+", "-") else ""  # of a difference
+    low, high = (f"{100 * bound:{sign}.1f}" for bound in cell.bounds)
+    return f"{cell.figure} [{low}, {high}]"
 
 
 def text_of(table: Table) -> str:

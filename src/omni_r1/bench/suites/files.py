@@ -37,9 +37,11 @@ class Files:
     def root(self) -> Path:
         return self.folder if self.revision is None else self.folder.parents[1]
 
-    def picture(self, path: str) -> Path:
-        """A picture that a row names. Raises InputError where its path leaves the data."""
-        return confined(self.root, str(self.folder.relative_to(self.root) / path))
+    def picture(self, path: str, file: Path) -> Path:
+        """A picture that a row of `file` names: below the data, or else beside the file. Raises InputError where its
+        path leaves the data."""
+        places = [confined(self.root, folder.relative_to(self.root) / path) for folder in (self.folder, file.parent)]
+        return next((place for place in places if place.is_file()), places[0])
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -50,8 +52,8 @@ class Files:
 def find(data: str, revision: str | None, split: str | None, pictures: Sequence[str] = ()) -> Files:
     """The files of `data`: a path, or the name of a data set of the hub, which is downloaded at `revision`.
 
-    In a folder only files named after `split` count, where there are any; a data set is downloaded with what the
-    patterns `pictures` match. Raises InputError naming the option at fault.
+    In a folder only files named after `split` count, or all where the folder itself is; a data set is downloaded with
+    what the patterns `pictures` match. Raises InputError naming the option at fault.
     """
     path = Path(data)
     if path.exists() and revision is not None:
@@ -68,6 +70,8 @@ def find(data: str, revision: str | None, split: str | None, pictures: Sequence[
     if not found:
         raise InputError("no *.parquet, *.jsonl or *.json in it", file=data, field="data")
     named = [file for file in found if split and of_split(file.relative_to(folder), split)]
+    if split and not named and folder.resolve().name.lower() == split.lower():
+        named = found
     if split and not named and len(found) > 1:
         names = ", ".join(str(file.relative_to(folder)) for file in found[:6])
         raise InputError(f"none of {len(found)} files is named after {split!r}: {names}", file=data, field="split")

@@ -75,7 +75,14 @@ class Row:
             raise InputError("is missing: the list is empty", field=field)
         if all(one == REMOVED for one in cells):
             return []
-        return [self._picture(one, field) for one in cells]
+        out = []
+        for number, one in enumerate(cells, 1):
+            try:
+                out.append(self._picture(one, field))
+            except InputError as error:
+                which = f"picture {number} of {len(cells)} " if len(cells) > 1 else ""
+                raise InputError(f"{which}{error.message}", field=field) from error
+        return out
 
     def _picture(self, cell: Any, field: str) -> Source:
         if isinstance(cell, dict) and "bytes" in cell:
@@ -84,11 +91,13 @@ class Row:
             raise InputError("is missing", field=field)
         if isinstance(cell, bytes):
             return cell
+        if cell == REMOVED:
+            raise InputError(f"is {REMOVED}: only all of a row's may be", field=field)
         if not isinstance(cell, str):
             raise InputError("must be base64, bytes or a path, alone or in a list", field=field)
         if cell.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")):
             try:
-                return self.files.picture(cell)
+                return self.files.picture(cell, self.path)
             except InputError as error:
                 raise InputError(error.message, field=field) from error
         if cell.startswith("data:"):
@@ -146,15 +155,17 @@ def _item(
     except InputError as error:
         name, twice = enter(name, number, seen)
         located = InputError(error.message, field=error.field, **where)
-        task, gold = told_by(columns)
-        return Item(name, task=task, gold=gold, error=located, row=number, where=where, columns=columns), twice
+        text, task, gold = told_by(columns)
+        return Item(
+            name, text or "", task=task, gold=gold, error=located, row=number, where=where, columns=columns
+        ), twice
 
 
-def told_by(columns: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Task and gold answer of a row that cannot be used, as far as its columns tell them: a blank one is none."""
-    texts = (value if isinstance(value := columns.get(key), str) else "" for key in ("task", "answer"))
-    task, gold = (text if text.strip() else None for text in texts)
-    return None if task == OVERALL else task, gold
+def told_by(columns: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Question, task and gold answer of a row that cannot be used, as far as its columns tell: a blank one is none."""
+    texts = (value if isinstance(value := columns.get(key), str) else "" for key in ("question", "task", "answer"))
+    question, task, gold = (text if text.strip() else None for text in texts)
+    return question, None if task == OVERALL else task, gold
 
 
 def columns_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def item(doc: dict[str, Any]) -> tuple[Item, list[Picture.Image]]:
         return asked, [open_source(source, {"file": FILE}, asked.images_field) for source in asked.images]
     except InputError as error:
         columns = columns_of(doc)
-        task, gold = told_by(columns)
+        _, task, gold = told_by(columns)
         return placed(Item("", task=task, gold=gold, error=error, columns=columns), OMNI_BENCH), []
 
 
