@@ -1,6 +1,9 @@
 """Everything that touches the disk: images within bounds, paths that stay inside, rows with errors, durable writes."""
 
+import base64
+import binascii
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import io
@@ -21,7 +24,7 @@ from typing import Any
 
 from PIL import Image
 
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024  # of an image file
@@ -210,6 +213,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
         row = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:  # its own words count lines, and this is one
+        raise ValueError(f"{error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(row, dict):
@@ -240,6 +245,17 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | InputEr
                     yield number, parse_line(line)
                 except ValueError as error:
                     yield number, InputError(f"malformed JSON: {error}", file=path, row=number)
+
+
+def data_uri(text: str) -> bytes:
+    """The content of a `data:...;base64,` URI. Raises InputError for any other text."""
+    head, comma, body = text.partition(",")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        raise InputError(f"{text[:40]!r}... is no base64 data URI")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"is no base64: {error}") from error
 
 
 def whole_rows(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -320,29 +336,49 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps({**row, CRC: _sum(row)}, sort_keys=True) + "\n"
 
 
+def _lock(file: io.FileIO, path: Path) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise InputError("is being written by another process", file=path) from None
+    except OSError as error:  # a file system without locks
+        warn(f"{path}: cannot be locked ({error.strerror}): start no other run in this folder")
+
+
+def check_unused(log: Path) -> None:
+    """Raises InputError where another process has the AppendLog `log` open; there may be none."""
+    if log.is_file():
+        with writing(log), open(log, "ab", buffering=0) as file:
+            _lock(file, log)
+
+
 class AppendLog:
     """An append-only JSONL file: each row is on disk before `append` returns, with a checksum in its key `crc`.
 
     Opening reads the rows that are there (`rows`, without `crc`). A last line that was cut off is dropped from the
-    file; a damaged line before it raises InputError. So does a file that cannot be read or written.
+    file; a damaged line before it raises InputError. So does a file that cannot be read or written, or that another
+    process has open: each would write what the other does not know of.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, Any]] = []
-        good = self._read() if self.path.exists() else 0
         self._open()
+        good = self._read()
         with writing(self.path):
             os.ftruncate(self._file.fileno(), good)
 
     def _open(self) -> None:
         with writing(self.path):
-            self._file = open(self.path, "ab", buffering=0)
+            self._file = open(self.path, "a+b", buffering=0)
+        _lock(self._file, self.path)
 
     def _read(self) -> int:
-        """Fill `rows`; the number of bytes that hold whole rows."""
+        """Fill `rows`; the number of bytes that hold whole rows. Read by the open file: closing another of the same
+        file would give up the lock."""
         try:
-            data, good = self.path.read_bytes(), 0
+            self._file.seek(0)
+            data, good = self._file.readall(), 0
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", file=self.path) from error
         for number, line in enumerate(data.splitlines(keepends=True), 1):

@@ -2,6 +2,8 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -11,7 +13,7 @@ from PIL import Image
 
 from omni_r1 import files
 from omni_r1.errors import InputError
-from omni_r1.files import AppendLog, confined, open_image, read_jsonl, write_atomic
+from omni_r1.files import AppendLog, check_unused, confined, open_image, read_jsonl, write_atomic
 
 
 def encoded(format="PNG", size=(24, 24), mode="RGB"):
@@ -177,6 +179,22 @@ def test_append_log_is_plain_jsonl(log):
     assert [{key: value for key, value in row.items() if key != "crc"} for row in read] == ROWS
     with AppendLog(log) as again, pytest.raises(ValueError):
         again.append({"loss": float("nan")})  # no JSON
+    assert reopened(log) == ROWS
+
+
+def test_a_log_is_written_by_one_process(log):
+    hold = "import sys; from omni_r1.files import AppendLog; log = AppendLog(sys.argv[1]); print(flush=True); input()"
+    command = [sys.executable, "-c", hold, str(log)]
+    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as other:
+        assert other.stdout and other.stdout.readline()
+        for attempt in (AppendLog, check_unused):
+            with pytest.raises(InputError, match="log.jsonl: is being written by another process"):
+                attempt(log)
+        other.kill()
+    check_unused(log)
+    with AppendLog(log) as mine, AppendLog(log):  # by as many in one process as like
+        mine.rewrite(mine.rows)
     assert reopened(log) == ROWS
 
 

@@ -1,5 +1,6 @@
 """What readers make of rows: samples as they stand, and a reject with a reason for each row that is none."""
 
+import base64
 import io
 import json
 import os
@@ -240,13 +241,16 @@ def test_own(rows, tmp_path):
         good | {"id": "m", "answer": ""},
         good | {"id": "o", "answer": "a <image>"},
         {"id": "n", "prompt": "Q", "image": "a.png", "rationale": "R", "answer": "A"},
+        good | {"id": "p", "images": [f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"]},
+        good | {"id": "q", "images": ["data:image/png;base64,???"]},
     ]
     found = rows(write_lines(tmp_path / "own.jsonl", listed), "jsonl")
     assert reasons(found) == [
         "ok", "ok", "duplicate-id", "image-count", "image-count", "image-count", "image-count", "missing-image",
         "missing-image", "malformed", "malformed", "malformed", "no-question", "empty-answer",
-        "image-in-answer", "malformed",
+        "image-in-answer", "malformed", "ok", "broken-image",
     ]  # fmt: skip
+    assert found[-2].question[1].data == picture(1)
     assert flat(found[0].question) == ["Left of ", "@images", "?"]
     assert flat(found[0].rationale) == ["Zoom: ", "@rationale_images", " done."]
     assert found[1].answer == "4"

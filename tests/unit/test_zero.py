@@ -307,7 +307,10 @@ def test_no_more_rows_than_are_wanted(run, omni, tmp_path):
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
     assert counts["written"] == 5 and counts["read"] == 6 and counts["rejected"] == {"empty-answer": 1}
     log = [json.loads(line) for line in (tmp_path / "out" / "progress.jsonl").open()]
-    assert [line["position"] for line in log] == [[0, 4], [0, 6]]  # rows are drawn in chunks of four
+    assert [line["position"] for line in log] == [
+        [0, 4],
+        [0, 6],
+    ]  # in chunks of four, but never of more than are wanted
     assert all(each["written"] for each in drawings(tmp_path / "out"))
     folder = shutil.copytree(tmp_path / "out", tmp_path / "killed")
     (folder / "manifest.json").unlink()
@@ -343,6 +346,15 @@ def test_going_on_and_what_is_refused(run, tmp_path, capsys):
     assert run(source, folder, "--draw-as", "caption") == 2
     assert 'field \'draw_as\': was "trace" there, not "caption"' in capsys.readouterr().err
     assert run(source, folder) == 0 and "was finished already" in capsys.readouterr().out
+    (folder / "shards" / "00001.parquet").write_bytes(b"damaged")
+    assert run(source, folder) == 0 and content(folder) == content(tmp_path / "whole")
+    said = capsys.readouterr()
+    assert "shard 1 is not as it was written: made anew" in said.err and f"see {folder}" in said.out
+    lines = (folder / "progress.jsonl").read_text().splitlines(keepends=True)
+    (folder / "progress.jsonl").write_text("".join([*lines, lines[-1]]))
+    assert run(source, folder) == 2  # as two runs would have written at once, had nothing stopped them
+    told = f"progress.jsonl:{len(lines) + 1}: field 'file': tells of 0000{len(lines) - 1}.parquet, not of 0000"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image as PilImage
 
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import MAX_BYTES, confined, read_bytes
+from omni_r1.files import MAX_BYTES, confined, data_uri, read_bytes
 from omni_r1.trajectory import IMAGE_MARK, Image, Text
 
 MOST_IMAGES = 64  # of a row
@@ -144,7 +144,8 @@ def _is_struct(cell: Any) -> bool:
 
 
 def picture_of(cell: Any, key: str, root: Path | None) -> Picture:
-    """The picture in a cell: a struct of bytes and path as data sets store it, bytes, a path below `root`, or PIL's.
+    """The picture in a cell: a struct of bytes and path as data sets store it, bytes, a path below `root`, a data URI,
+    or PIL's.
 
     Raises RowError: `missing-image` where there is none, `malformed` for another type.
     """
@@ -162,6 +163,11 @@ def picture_of(cell: Any, key: str, root: Path | None) -> Picture:
         return Picture(cell, key)
     if not isinstance(cell, str):
         raise RowError("malformed", f"is no picture but {type(cell).__name__}", key)
+    if cell.startswith("data:"):
+        try:
+            return Picture(data_uri(cell), key)
+        except InputError as error:
+            raise RowError("broken-image", error.message, key) from error
     if root is None:
         raise RowError("missing-image", f"{cell[:200]!r} is a path, and its file did not come with the row", key)
     try:

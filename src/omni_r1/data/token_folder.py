@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from omni_r1.data.sample import Reject
 from omni_r1.data.shards import FORMAT_VERSION, MANIFEST, SHARDS, TokenRow, shard_bytes
-from omni_r1.errors import InputError
+from omni_r1.errors import InputError, warn
 from omni_r1.files import AppendLog, remove_unfinished, write_atomic, writing
 from omni_r1.run_record import RUN, describe_run
 
@@ -53,12 +53,14 @@ class TokenFolder:
         self.log = AppendLog(path / LOG)
         kept = self._whole()
         if len(kept) < len(self.log.rows):
+            warn(f"{path}: shard {len(kept)} is not as it was written: made anew, with those behind it")
             self.log.rewrite(kept)
             self._unlink(path / MANIFEST)
         told = {file for line in kept for file, _ in self._files(line)}
         numbered = "[0-9]" * 5
         for file in {*path.glob(f"{SHARDS}/{numbered}.parquet"), *path.glob(f"{beside}/{numbered}.jsonl")} - told:
             self._unlink(file)  # written, and killed before its line was
+        self.was_finished = self.finished
 
     def _folders(self) -> list[Path]:
         return [self.path / SHARDS, *([self.path / self.beside] if self.beside else [])]
@@ -86,7 +88,10 @@ class TokenFolder:
     def _whole(self) -> list[dict[str, Any]]:
         """The lines of the log whose files are as they say, up to the first that is not."""
         kept = []
-        for line in self.log.rows:
+        for number, line in enumerate(self.log.rows):
+            if line["file"] not in (None, shard_name(number)):
+                reason = f"tells of {line['file']}, not of {shard_name(number)}: two runs have written here"
+                raise InputError(reason, file=self.log.path, row=number + 1, field="file")
             if not all(self._is_whole(file, digest) for file, digest in self._files(line)):
                 break
             kept.append(line)

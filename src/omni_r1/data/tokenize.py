@@ -262,4 +262,4 @@ def table(folder: TokenFolder, pictures: PictureCodes | None, read_now: int, sec
         lines.append(("rows a second", f"{read_now / seconds:,.1f}"))
     width = max(len(name) for name, _ in lines)
     shown = [f"{name:<{width}}  {value if isinstance(value, str) else f'{value:,}':>14}" for name, value in lines]
-    return [*shown, f"see {folder.path}" if read_now else f"{folder.path} was finished already"]
+    return [*shown, f"{folder.path} was finished already" if folder.was_finished else f"see {folder.path}"]

@@ -3,8 +3,6 @@
 Pictures are opened only when their question's turn comes, so a run holds a batch of them and not all.
 """
 
-import base64
-import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 from PIL import Image as Picture
 
 from omni_r1.errors import InputError, OmniError
-from omni_r1.files import confined, fetch, open_image, read_jsonl
+from omni_r1.files import confined, data_uri, fetch, open_image, read_jsonl
 from omni_r1.pixels import opaque
 from omni_r1.trajectory import IMAGE_MARK, counted
 
@@ -152,19 +150,11 @@ def _content(row: dict[str, Any], root: Path, allow_network: bool) -> tuple[str,
 
 
 def _source(item: str, root: Path, allow_network: bool) -> Source:
-    if item.startswith("data:"):
-        head, comma, body = item.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InputError(f"{item[:40]!r}... is no base64 data URI", field="images")
-        try:
-            return base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InputError(f"is no base64: {error}", field="images") from error
     if item.lower().startswith(("http://", "https://")):
         if not allow_network:
             raise InputError(f"{short(item)} is on the network; --allow-network fetches it", field="images")
         return item
     try:
-        return confined(root, item)
+        return data_uri(item) if item.startswith("data:") else confined(root, item)
     except InputError as error:
         raise InputError(error.message, field="images") from error

@@ -16,7 +16,7 @@ import torch
 from PIL import Image as Picture
 
 from omni_r1.errors import InputError, warn
-from omni_r1.files import AppendLog, remove_unfinished, write_atomic, writing
+from omni_r1.files import AppendLog, check_unused, remove_unfinished, write_atomic, writing
 from omni_r1.generate.backend import Completion
 from omni_r1.generate.questions import Question
 from omni_r1.grammar import Grammar, images_whole
@@ -80,6 +80,8 @@ class RunFolder:
 
     def begin(self) -> None:
         """Take away what an earlier run made of its answers, or all of it where this one is fresh."""
+        if self.before is None:
+            check_unused(self.path / self.name)
         pages = [name for name in (REPORT, FIGURES) if self.before is not None and (self.path / name).exists()]
         if pages:
             warn(f"{self.path}: {' and '.join(pages)} taken away, as the run goes on; omni-r1 report makes them anew")

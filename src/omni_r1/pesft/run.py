@@ -11,7 +11,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from omni_r1.errors import InputError
-from omni_r1.files import write_atomic, writing
+from omni_r1.files import check_unused, write_atomic, writing
 from omni_r1.model import checkpoint, load
 from omni_r1.options import PerpoOptions, PesftOptions
 from omni_r1.pesft import checkpoints, continuing
@@ -183,6 +183,7 @@ def prepare(options: PesftOptions | PerpoOptions, record: dict[str, Any], log: L
     if options.push_to_hub:
         claim(options.push_to_hub, options.hub_private)
     output, done = Path(options.output_path), checkpoints.step_of(start) if start else 0
+    check_unused(log.path)  # before anything is taken away
     with writing(output):
         (output / "steps").mkdir(parents=True, exist_ok=True)
         checkpoints.clear_stage(output / "steps")

@@ -78,24 +78,17 @@ class Bootstrapper:
         asked = options.reaches_answer
         self.reaching = options.format == "m3cot" if asked is None else asked
 
-    def chunk(
-        self, items: Iterable[Sample | Reject], most: int
-    ) -> tuple[list[TokenRow], list[Reject], list[dict[str, Any]], int]:
-        """What became of some rows, in their order: those to write, rejects, and what is told of each drawing; and how
-        many rows that is of: what stands behind the last of `most` rows to write counts as not read."""
+    def chunk(self, items: Iterable[Sample | Reject]) -> tuple[list[TokenRow], list[Reject], list[dict[str, Any]]]:
+        """What became of some rows, in their order: those to write, rejects, and what is told of each drawing."""
         outcomes: list[Begun | Reject] = [self._begun(item) for item in items]
         rows = [each for each in outcomes if isinstance(each, Begun)]
         self._see(rows)
         while drawing := [each for each in rows if not each.reject and len(each.row.drawings) < len(each.row.steps)]:
             self._round(drawing)
-        kept = [place for place, each in enumerate(outcomes) if isinstance(each, Begun) and not each.reject]
-        if len(kept) >= most:
-            outcomes = outcomes[: kept[most - 1] + 1]
-            rows = [each for each in outcomes if isinstance(each, Begun)]
         written = [self._written(each) for each in rows if not each.reject]
         rejects = [each if isinstance(each, Reject) else each.reject for each in outcomes]
         told = [line | {"written": each.reject is None} for each in rows for line in each.told]
-        return written, [reject for reject in rejects if reject is not None], told, len(outcomes)
+        return written, [reject for reject in rejects if reject is not None], told
 
     def _begun(self, item: Sample | Reject) -> "Begun | Reject":
         """A row with its steps, its pictures not looked at yet; or why it cannot be used."""
@@ -289,12 +282,12 @@ def _fill(
     with progress(None if options.limit else source.total, "row", "bootstrap") as bar:
         bar.update(folder.counts()["read"])
         while left := most - folder.counts()["written"]:
-            chunk = list(islice(items, options.chunk_size))
+            chunk = list(islice(items, min(options.chunk_size, left)))  # all of them may be written
             if not chunk:
                 break
-            rows, rejects, told, used = bootstrapper.chunk((item for _, item in chunk), left)
-            folder.add(rows, rejects, chunk[used - 1][0], told)
-            bar.update(used)
+            rows, rejects, told = bootstrapper.chunk(item for _, item in chunk)
+            folder.add(rows, rejects, chunk[-1][0], told)
+            bar.update(len(chunk))
 
 
 def _finish(folder: TokenFolder, source: Source, omni: Omni, options: BootstrapOptions) -> None:
