@@ -157,9 +157,9 @@ def original(vocabulary, **changed):
 def test_original(rows, tmp_path, vocabulary):
     (tmp_path / "notes.txt").write_text("no data")
     write_lines(tmp_path / "b.jsonl", [original(vocabulary)])
-    write_lines(tmp_path / "a.jsonl", [original(vocabulary), "", original(vocabulary, id=7)])
+    write_lines(tmp_path / "a.jsonl", [original(vocabulary), "", original(vocabulary, id=7), original(vocabulary)])
     found = rows(tmp_path, "original")
-    assert [each.id for each in found] == ["a:1", "7", "b:1"]
+    assert [each.id for each in found] == ["a:1", "7", "a:4", "b:1"]
     assert found[1].place == Place("a.jsonl", 3)  # a blank line is no row
     assert flat(found[0].question) == ["Q ", tuple(range(16)), ""]
     assert flat(found[0].rationale) == ["T ", tuple(reversed(range(16))), ""]

@@ -8,7 +8,7 @@ from omni_r1.show.records import escape
 from omni_r1.show.table import BLIND, figures
 
 HEIGHT, TOP, LEFT = 190, 14, 40  # of an accuracy plot, in pixels
-GROUP, STEP = 92, 34  # between groups, and between the runs of a group
+GROUP, STEP = 92, 40  # between groups, and between the runs of a group
 LINE, LETTERS, LETTER = 14, 18, 7  # of a group's name: height, letters of its two lines at most, and how wide one is
 SHAPES = ("circle", "diamond", "square", "triangle")  # of runs, told apart without colours too
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from omni_r1.data.readers import m3cot, original, own, zebra_cot
-from omni_r1.data.readers.source import Raw, Source, open_source
+from omni_r1.data.readers.source import Part, Raw, Source, open_source
 from omni_r1.data.sample import Place, Reject, RowError, Sample, id_of
 from omni_r1.options import DataFormat
 from omni_r1.trajectory import IMAGE_MARK, TrajectoryError
@@ -39,7 +39,8 @@ def read(
         skip = after[1] if index == after[0] else 0
         rows = part.rows(skip)
         for number, raw in enumerate(rows if limit is None else islice(rows, max(0, limit - skip)), skip + 1):
-            yield (index, number), _outcome(raw, f"{part.name}:{number}", form, vocabulary, seen, text_only)
+            at = raw.place.row if isinstance(part, Part) and len(part.files) == 1 else number  # blank lines count there
+            yield (index, number), _outcome(raw, f"{part.name}:{at}", form, vocabulary, seen, text_only)
 
 
 def _outcome(
