@@ -271,12 +271,14 @@ def test_an_answer_that_nothing_equals_is_not_drawn_for(run, tmp_path):
 
 def test_a_rationale_that_is_laid_out_already_is_not_drawn_for(run, omni, tmp_path):
     said = ["I look.\nI see.\nFinal Answer: red", "<answer>red</answer> it is.\nI look at it.", "I see <image> there."]
+    said.append("Final Answer: red")
     rows = [
-        {"id": i, "prompt": "Which?", "rationale": text, "answer": "red"} for i, text in zip("abc", said, strict=True)
+        {"id": i, "prompt": "Which?", "rationale": text, "answer": "red"} for i, text in zip("abcd", said, strict=True)
     ]
     assert run(write_lines(tmp_path / "rows.jsonl", rows), tmp_path / "out") == 0
     rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
-    assert [(each["id"], each["reason"]) for each in rejects] == [("b", "marked-up"), ("c", "marked-up")]
+    reasons = {each["id"]: each["reason"] for each in rejects}
+    assert reasons == {"b": "marked-up", "c": "marked-up", "d": "no-rationale"}
     row = TokenDataset(tmp_path / "out", omni.vocabulary)[0]
     first = int((row["labels"] != -100).int().argmax())
     assert omni.vocabulary.parse(row["input_ids"].tolist(), first).response_text.count("red") == 1

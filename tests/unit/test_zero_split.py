@@ -70,7 +70,19 @@ CASES = {
         ["Well. The leaf is green here.", "It makes sugar. Yes."],
         "",
     ),
-    "an answer alone is its only step": ("The answer is (A).", ["The answer is (A)."], ""),
+    "an answer alone is no reasoning": ("The answer is (A).", [], "The answer is (A)."),
+    "nor in other words": ("The answer is purple.", [], "The answer is purple."),
+    "nor announced twice": ("So the answer is (A).\nFinal Answer: A", [], "So the answer is (A)."),
+    "a reason is": (
+        "The answer is purple, since the box moves right.",
+        ["The answer is purple, since the box moves right."],
+        "",
+    ),
+    "and what leads there": (
+        "The box moves right and\nwe see that\nthe answer is purple.",
+        ["The box moves right and we see that the answer is purple."],
+        "",
+    ),
     "a formula": (
         r"The legs are $a=3$ and $b=4$." + "\n" + r"So $c=\sqrt{3^2+4^2}=5$ by the theorem.",
         ["The legs are $a=3$ and $b=4$.", r"So $c=\sqrt{3^2+4^2}=5$ by the theorem."],
@@ -125,6 +137,51 @@ CASES = {
         ["I look there now.", "Answer: we add the bars, 3 and 4, side by side, and get 7 apples."],
         "",
     ),
+    "nor are steps under such headings": (
+        "#### Step 1: Look at it.\n#### Step 2: The box moves right.\n#### purple",
+        ["Look at it.", "The box moves right."],
+        "",
+    ),
+    "a closing line in small letters": (
+        "A box on the heart.\nThe box moves right.\nso the answer is purple",
+        ["A box on the heart.", "The box moves right."],
+        "so the answer is purple",
+    ),
+    "below lines without an end mark": (
+        "A box on the heart\nThe box moves right\nso the answer is purple",
+        ["A box on the heart", "The box moves right"],
+        "so the answer is purple",
+    ),
+    "a closing sentence in small letters": (
+        "A box on the heart. The box moves right. so the answer is purple.",
+        ["A box on the heart.", "The box moves right."],
+        "so the answer is purple.",
+    ),
+    "after one that is none": (
+        "A box on the heart. it moves right. the answer is purple.",
+        ["A box on the heart. it moves right."],
+        "the answer is purple.",
+    ),
+    "but not behind an abbreviation": (
+        "The box moves right.\nIt holds things, e.g. the answer is (B) here.",
+        ["The box moves right."],
+        "It holds things, e.g. the answer is (B) here.",
+    ),
+    "a clause that an answer is joined to": (
+        "A box on the heart.\nThe box moves right and the correct answer is the thing that it then holds, a fish.",
+        ["A box on the heart.", "The box moves right and the correct answer is the thing that it then holds, a fish."],
+        "",
+    ),
+    "a closing line of two sentences below numbers": (
+        "1. Look at the box.\n2. It moves right.\nAll of it is seen. So the answer is (B).",
+        ["Look at the box.", "It moves right.", "All of it is seen."],
+        "So the answer is (B).",
+    ),
+    "a clause before the trajectory's own words": (
+        "I look there now.\nTwo and three are five, so Final Answer: 5",
+        ["I look there now."],
+        "Two and three are five, so",
+    ),
     "the trajectory's own words for an answer": (
         "I look there now.\nI see it now.\nTherefore, Final Answer: 5",
         ["I look there now.", "I see it now."],
@@ -160,17 +217,42 @@ def test_what_concludes():
     assert concludes("Therefore (B) fits.") and concludes("The correct answer: 42")
     assert not concludes("The correct tool is a lever.") and not concludes("Compare (A) with (B).")
     assert not concludes("The answer is " + "long " * 80)
+    assert concludes("Based on the picture, the answer is red.") and concludes("So, thus, the answer is red.")
+    assert not concludes("The box moves right, so option (B) is correct.")
+    assert not concludes("The box moves right; therefore, the answer is red.")
 
 
+ANSWER_LINES = [
+    *("Final Answer: red", "**Answer:** 5", "#### 5", "Answer: 5", "**Final Answer**: 5", "**Final Answer:**\n5"),
+    *("final answer: red", "answer: red", "**Final Answer: red**", "#### red", "#### so it is red in the end"),
+    "Answer: (B) a red fish which is right of the heart",
+    f"**Answer: (B)** a fish{' of the sea' * 12}",
+    f"Final Answer: a fish{' of the sea' * 12}",
+]
+
+
+@pytest.mark.parametrize("line", ANSWER_LINES)
+def test_an_answer_line_alone_is_no_reasoning(line):
+    assert split(line, 20) == split(f"{line}\n{line}", 20) == split("", 20)
+
+
+@pytest.mark.parametrize("line", ["final answer: red", "answer: red", "**Final Answer: red**", "#### 5"])
+def test_a_final_answer_in_the_same_line_is_not_written_a_second_time(line):
+    assert split(f"I look there. I see it now. {line}", 20) == split("I look there. I see it now.", 20)
+
+
+@pytest.mark.parametrize("line", ANSWER_LINES)
 @pytest.mark.parametrize(
-    "line", ["Final Answer: red", "**Answer:** 5", "#### 5", "Answer: 5", "**Final Answer**: 5", "**Final Answer:**\n5"]
-)
-@pytest.mark.parametrize(
-    "steps", ["I look there.\nI see it now.\n", "THOUGHT 1: I look there.\nTHOUGHT 2: I see it now.\n"]
+    "steps",
+    [
+        "I look there.\nI see it now.\n",
+        "THOUGHT 1: I look there.\nTHOUGHT 2: I see it now.\n",
+        "A box.\n",
+    ],
 )
 def test_a_final_answer_line_is_not_written_a_second_time(steps, line):
     without, found = split(steps, 20), split(steps + line, 20)
-    assert len(without.steps) == 2 and found == without
+    assert len(without.steps) == steps.count("\n") and found == without
     announced = split(f"{steps}So the answer is red.\n{line}", 20)
     assert (announced.steps, announced.conclusion) == (without.steps, "So the answer is red.")
 
@@ -179,7 +261,7 @@ def test_a_final_answer_line_is_not_written_a_second_time(steps, line):
     "text",
     [
         "I look. Final Answer: red.\nI look at it again.",
-        "Final Answer: red",  # all there is is a step
+        "So it must be this: Final Answer: red",  # all there is is a step, unless it is the answer alone
         "<think>I look at it.</think>\n<answer>red</answer>",
         "I look at it.\nThe answer is <reserved12866>red<reserved12867>",
         "I look at <image> here.",

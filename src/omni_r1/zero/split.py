@@ -20,6 +20,7 @@ NUMBER_ON_LINE = re.compile(r"^[ \t]*[*#_]*[ \t]*\(?(\d{1,2})[.)][*_]*(?:[ \t]+|
 NUMBER_IN_LINE = re.compile(r"(?:^|(?<=[.:;!?]))\s*\(?(\d{1,2})[.)]\s+(?=[A-Z\"'(])")
 BULLET = re.compile(r"^[-*•–]\s+")
 SENTENCE_END = re.compile(r"(?<=[.!?])([\"')\]”’]*)\s+(?=[\"'(\[“‘]*[A-Z0-9])")
+MAYBE_END = re.compile(r"(?<=[.!?])([\"')\]”’*_]*)\s+")  # it is one where what follows concludes, in whatever letters
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|fig|figs|eq|no|nos|dr|mr|mrs|ms|prof|st|jr|sr|approx|ca|resp|vol|pp|al)"
     r"|\b[a-z]\.[a-z])\.$",
@@ -30,11 +31,14 @@ CHOICE = re.compile(r"\(([A-Z])\)")
 CLOSING = re.compile(r"\b(?:answer|correct)\b", re.IGNORECASE)
 CHOICES = re.compile(r"\b(?:choices|options|answers)\b[^.\n]*:\s*$", re.IGNORECASE)
 ANNOUNCED = re.compile(r"\b(?:the|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|choice|option)\s*(?:is\b|:)", re.I)
-ANSWER_LINE = re.compile(  # `Final Answer: 5`, `**Answer:** a boat`, `#### 5`: what is written behind the steps anyway
-    r"^(?:[*_#>\s]*(?:final\s+)?answer\s*[*_]*\s*:\s*[*_]*\s*(?:\S+\s+){0,7}\S+"
-    r"|####\s*(?:[-+−$]?[\d.,/:]+\s?\S{0,10}|\(?[A-Z]\)?))\s*$",
+JOINED = re.compile(  # what joins an announcement to a clause in front of it
+    r"(?<![.!?\s])(?:(?:[,;]?\s+(?:and|but|so|then|thus|hence|therefore)\b)+|;)[\s,]*"
+    r"(?:(?:the\s+)?(?:option|choice|answer)\s+)?$",
     re.IGNORECASE,
 )
+REASON = re.compile(r"\b(?:since|because)\b", re.IGNORECASE)
+ANSWER = re.compile(r"[*_#>\s]*(final\s+)?answer[\s*_]*:[\s*_]*(\([A-Z]\)[*_]*\s)?", re.IGNORECASE)
+NUMBER_MARKED = re.compile(r"####\s*(?:[-+−$]?[\d.,/:]+\s?\S{0,10}|\(?[A-Z]\)?)\s*$", re.IGNORECASE)
 ANSWER_BELOW = re.compile(r"^([*_#> \t]*(?:final\s+)?answer[ \t*_]*:[*_ \t]*)\n\s*(?=\S+[^\n]*\Z)", re.I | re.M)
 MARKUP = re.compile(  # what a trajectory is laid out with, by its own names and by those of others
     rf"</?(?:think|thinking|answer|s|pad|eoss|image)>|<(?:racm3:break|reserved\d+|image_\d+)>|{FINAL_ANSWER}"
@@ -49,6 +53,7 @@ NAMED = (  # a letter as an answer, in its own case: bracketed, alone, behind or
 )
 ENDED, NO_ARTICLE = r"(?![\w'’-])", r"(?!\s*[\w'’-])"
 LONGEST_CONCLUSION = 300  # characters
+LONGEST_ANSWER, LONGEST_UNSURE = 40, 12  # words; behind a mere `Answer:` may stand reasoning
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,13 @@ def split(rationale: str, most: int) -> Chain:
 
     A step is one line. Nothing that is said is lost but labels, numbers, bullets, and a line at the end that is only
     `Final Answer: ...`, or the rest of one from there: the answer is written there in any case. What only announces the
-    answer at the end is no step, unless it is all there is. No steps for an empty rationale.
+    answer at the end is no step, unless it is all there is and has a reason with it. No steps for a rationale that is
+    empty or nothing but its answer.
     """
     pieces, conclusion = _pieces(rationale), list[str]()
     while pieces:
         *rest, last = _sentences(pieces[-1])
-        if not concludes(last) or not (rest or len(pieces) > 1):
+        if not concludes(last) or not (rest or len(pieces) > 1 or _only_answers(last)):
             break
         if said := _kept_of(last):
             conclusion.insert(0, said)
@@ -80,19 +86,56 @@ def split(rationale: str, most: int) -> Chain:
 
 
 def concludes(piece: str) -> bool:
-    """Whether words only say which answer it is: there is nothing in them to draw."""
+    """Whether words only say which answer it is: there is nothing in them to draw.
+
+    They say more where `and`, `so` or the like, or a semicolon, joins the announcement to a clause of three words or
+    more in front of it: `The box moves right and the answer is ...`.
+    """
     if len(piece) > LONGEST_CONCLUSION:
         return False
-    if ANNOUNCED.search(piece) or ANSWER_LINE.match(piece):
+    if _answers(piece):
         return True
-    return bool(CHOICE.search(piece)) and bool(CLOSING.search(piece) or INFERRED.match(piece))
+    before = _before_announcement(piece)
+    if before is None:
+        return False
+    joined = JOINED.search(before)
+    clause = before[: joined.start()] if joined and FINAL_ANSWER not in piece else ""  # no step may have that in it
+    return len(clause.split()) < FEWEST_WORDS
+
+
+def _before_announcement(piece: str) -> str | None:
+    closing = CLOSING.search(piece) or INFERRED.match(piece)
+    announced = ANNOUNCED.search(piece) or (CHOICE.search(piece) if closing else None)
+    return piece[: announced.start()] if announced else None
+
+
+def _only_answers(conclusion: str) -> bool:
+    """Whether a conclusion has no reasoning: less than three words lead to it, and no `since` or `because` is in it."""
+    before = _before_announcement(conclusion) or ""
+    return _answers(conclusion) or (len(before.split()) < FEWEST_WORDS and not REASON.search(conclusion))
+
+
+def _answers(words: str) -> bool:
+    """Whether it is `Final Answer: 5`, `**Answer:** a boat`, `#### 5`: what is written behind the steps anyway."""
+    found = ANSWER.match(words)
+    if not found:
+        return NUMBER_MARKED.match(words) is not None
+    return 0 < len(words[found.end() :].split()) <= (LONGEST_ANSWER if found[1] or found[2] else LONGEST_UNSURE)
+
+
+def _unanswered(text: str) -> str:
+    """A text without the lines at its end that are the answer; there GSM8K's `####` has it, whatever it is."""
+    lines = text.splitlines()
+    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("####") or _answers(lines[-1])):
+        lines.pop()
+    return "\n".join(lines)
 
 
 def _kept_of(last: str) -> str:
     """What of a concluding sentence is kept: nothing of an answer line, nor of another what a trajectory writes anyway
     from `Final Answer:` on, with a word or two before it."""
     said, mark, _ = last.partition(FINAL_ANSWER)
-    if ANSWER_LINE.match(last) or (mark and len(said.split()) < FEWEST_WORDS):
+    if _answers(last) or (mark and len(said.split()) < FEWEST_WORDS):
         return ""
     return said.strip()
 
@@ -109,6 +152,7 @@ def _pieces(text: str) -> list[str]:
     for found in (_labels(text), _counting(NUMBER_ON_LINE, text), _counting(NUMBER_IN_LINE, text)):
         if found and not CHOICES.search(text[: found[0].start()]):
             return [line for piece in _cut(text, found) if (line := _one_line(piece))]
+    text = _unanswered(text)
     lines = _lines(text)
     return _merged(lines if len(lines) > 1 else _sentences(text))
 
@@ -141,14 +185,16 @@ def _cut(text: str, labels: Sequence[re.Match[str]]) -> list[str]:
     ends = [label.start() for label in labels[1:]] + [len(text)]
     pieces = [text[label.end() : end] for label, end in zip(labels, ends, strict=True)]
     pieces[0] = f"{text[: labels[0].start()]} {pieces[0]}"
-    last = [line for line in pieces[-1].splitlines() if line.strip()]
+    last = [line for line in _unanswered(pieces[-1]).splitlines() if line.strip()]
+    pieces[-1] = "\n".join(last)
     if len(last) > 1 and concludes(last[-1]):  # a closing line below numbered steps belongs to none of them
         pieces[-1:] = ["\n".join(last[:-1]), last[-1]]
     return pieces
 
 
 def _lines(text: str) -> list[str]:
-    """Lines, with those that go on an earlier one: in small letters, or listed behind a colon."""
+    """Lines, with those that go on an earlier one: in small letters (unless it is `so the answer is ...`), or listed
+    behind a colon."""
     out: list[str] = []
     listing = False
     for raw in text.splitlines():
@@ -159,7 +205,8 @@ def _lines(text: str) -> list[str]:
         listed = bool(BULLET.match(line) or CHOICE.match(line) or NUMBER_ON_LINE.match(line))
         line = BULLET.sub("", line)
         listing = listing and listed
-        if out and (line[0].islower() or listing or (listed and out[-1].endswith(":"))):
+        goes_on = line[0].islower() and not (INFERRED.match(line) and concludes(line))
+        if out and (goes_on or listing or (listed and out[-1].endswith(":"))):
             listing = listing or listed
             out[-1] += f" {line}"
         else:
@@ -176,6 +223,11 @@ def _sentences(text: str) -> list[str]:
             out[-1] += f" {piece}"
         else:
             out.append(piece)
+    last = out[-1]
+    for match in reversed(list(MAYBE_END.finditer(last, max(0, len(last) - LONGEST_CONCLUSION)))):
+        said, closing = last[: match.end(1)], last[match.end() :]
+        if concludes(closing) and not ABBREVIATION.search(said):
+            return [*out[:-1], said, closing]
     return out
 
 
