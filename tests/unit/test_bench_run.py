@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -247,6 +248,17 @@ def test_more_questions_and_a_control_may_be_asked_later(data, checkpoint, tmp_p
     assert left_in(asked) == left_in(grown)
     assert bench(data, checkpoint, grown, "--limit", "2") == 2
     assert "field 'control_path': was" in capsys.readouterr().err
+
+
+def test_a_control_that_is_gone_is_told_where_it_is_needed(data, checkpoint, tmp_path, capsys):
+    control, folder = tmp_path / "control", tmp_path / "out"
+    words = ["--limit", "2", "--control-path", str(control)]
+    assert bench(data, checkpoint, folder, *words) == 2
+    assert "no such" in capsys.readouterr().err and not folder.exists()
+    shutil.copytree(checkpoint, control)
+    assert bench(data, checkpoint, folder, *words) == 0
+    shutil.rmtree(control)
+    assert bench(data, checkpoint, folder, *words) == 0  # it has answered all
 
 
 def test_swapped_pictures_hang_on_the_number_of_questions(tmp_path):

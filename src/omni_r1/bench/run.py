@@ -50,12 +50,11 @@ def run_bench(options: BenchOptions) -> tuple[Path, dict, int]:
     same_data(folder, suite)
     items, several = {item.id: item for item in suite.questions}, options.num_samples > 1
     tasks = tasks_of(suite.questions, options, folder.sound() if options.retry_errors else folder.records)
-    if options.control_path:
-        checkpoint.locate(options.control_path)  # one that is not there is told now
+    control_path = control_of(folder, suite, options)
     model = open_backend(options) if tasks else None  # kept answers are graded without one
     if model is not None:
         room_for_an_image(model[0].vocabulary, sampling_of(options), begun=options.append_boi)
-    control = control_of(folder, suite, options)
+    control = load(control_path, device=options.devices[0], dtype=options.dtype) if control_path else None
     timing = {} if folder.before is None else timing_in(folder.path / SUMMARY)
     folder.begin()
     write_atomic(folder.path / ORIGIN, json.dumps({"suite": suite.name, **suite.origin}, indent=1) + "\n")
@@ -141,12 +140,15 @@ def without(task: Task, done: set[tuple[str, int]]) -> Task:
     return Task(task.question, [sample for sample, _ in left], [seed for _, seed in left])
 
 
-def control_of(folder: RunFolder, suite: Suite, options: BenchOptions) -> Omni | None:
-    """The text-only control, where there is one and it has something to answer."""
+def control_of(folder: RunFolder, suite: Suite, options: BenchOptions) -> Path | None:
+    """The checkpoint of the text-only control, where there is one and it has something to answer.
+
+    Raises CheckpointError where it is not there, which is told before a model is loaded.
+    """
     there = control_before(folder, options)
     if options.control_path is None or all(item.id in there for item in suite.questions):
         return None
-    return load(options.control_path, device=options.devices[0], dtype=options.dtype)
+    return checkpoint.locate(options.control_path)
 
 
 def control_answers(folder: RunFolder, suite: Suite, options: BenchOptions, omni: Omni | None) -> dict[str, dict]:

@@ -82,8 +82,7 @@ class RunFolder:
         """Take away what an earlier run made of its answers, or all of it where this one is fresh."""
         if self.before is None:
             check_unused(self.path / self.name)
-        pages = [name for name in (REPORT, FIGURES) if self.before is not None and (self.path / name).exists()]
-        if pages:
+        elif pages := [name for name in (REPORT, FIGURES) if (self.path / name).exists()]:
             warn(f"{self.path}: {' and '.join(pages)} taken away, as the run goes on; omni-r1 report makes them anew")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,7 @@ class Bootstrapper:
         lead = lead_of(sample.id, self.options)
         row = Traced(sample.id, question, chain.steps, chain.conclusion, sample.answer, lead)
         written = trace(row, [blank] * len(row.steps), self.options.template)
-        verdict = grade(extract_answer(written.response_text) or "", sample.answer, sample.options or None)
+        verdict = grade(extract_answer(written.response_text) or "", sample.answer, sample.options)
         if not verdict.correct:
             message = f"{sample.answer!r} would be graded wrong against itself: {verdict.reason}"
             raise RowError("answer-ungradable", message, "answer")
